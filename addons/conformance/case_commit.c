@@ -1,0 +1,67 @@
+/* The case that lets writes fail at every stage of a commit: a batch is kept whole or not at all.
+ */
+#include "kit.h"
+
+#define BATCHES_BEFORE 3
+#define BATCHES        (BATCHES_BEFORE + 2)
+#define EVENTS         24
+
+static void build(lp__kit *kit, size_t batch)
+{
+    lp__kit_any_events(kit, batch == BATCHES_BEFORE ? EVENTS : 4);
+    /* A removal of the batch that fails has not happened either. */
+    if (batch == BATCHES_BEFORE && lp__kit_claims(kit, LP_CLAIM_REMOVALS))
+        lp__kit_removal(kit, lp_event_seq(kit->expected[2].event), LP_REMOVED_RETRIEVED);
+}
+
+/* One run in a fresh directory, in which no file can grow past `limit` while the batch is kept.
+ * Returns whether the store took it nevertheless. */
+static bool try_limit(lp__kit *kit, uint64_t limit, bool close)
+{
+    const lp__plan plan = {.build = build,
+                           .batches = BATCHES,
+                           .limited_batch = BATCHES_BEFORE,
+                           .limit = limit,
+                           .close = close || !lp__kit_claims(kit, LP_CLAIM_CRASH)};
+    lp__kit_reset(kit);
+    lp__writer writer;
+    lp__writer_start(kit, &writer, &plan);
+    int status = LP_OK, limited = LP_OK;
+    while (lp__writer_next(kit, &writer, &plan, &status)) {
+        if (writer.batch == BATCHES_BEFORE + 1)
+            limited = status;
+        else if (writer.batch <= BATCHES_BEFORE && status != LP_OK)
+            lp__kit_fail(kit, "batch %zu failed with %s before any write was made to fail",
+                         writer.batch, lp_status_name(status));
+    }
+    lp__writer_end(kit, &writer, &plan, 0);
+    lp__kit_open(kit);
+    lp__expect_check(kit, limited == LP_OK ? "after a write that failed and was made good"
+                                           : "after a batch that failed");
+    lp__expect_settle(kit);
+    lp__kit_reopen(kit, "after a failed batch and one more start");
+    return limited == LP_OK;
+}
+
+void lp__case_all_or_nothing(lp__kit *kit)
+{
+    if (!try_limit(kit, UINT64_MAX / 2, false))
+        lp__kit_fail(kit, "a batch failed, and no write was made to fail");
+    /* How large its files get with the batch and without it. */
+    uint64_t high = lp__kit_largest_file(kit->directory);
+    if (try_limit(kit, 0, false))
+        lp__kit_not_applicable(kit, "no write of it could be made to fail with RLIMIT_FSIZE");
+    uint64_t start = lp__kit_largest_file(kit->directory) / 4 * 3, low = 0;
+
+    /* Cuts through the batch's own bytes, where the file grows with it. */
+    for (uint64_t k = 0; k <= 16 && start < high && lp__kit_going(kit); k++)
+        try_limit(kit, start + (high - start) * k / 16 + k % 3, k % 2);
+    /* The edge between the limits that it can live with and those that it cannot. */
+    while (high - low > 1 && lp__kit_going(kit)) {
+        uint64_t middle = low + (high - low) / 2;
+        if (try_limit(kit, middle, middle % 2))
+            high = middle;
+        else
+            low = middle;
+    }
+}

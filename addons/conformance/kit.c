@@ -1,0 +1,371 @@
+/* A case of the conformance kit and the store that it drives: directories, batches, outcome. One
+ * thread. */
+#include "kit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FIRST_MS      1700000000000
+#define IDLE_MS       20
+#define IDLE_CALLS    200
+#define CLOSE_MS      10000
+#define DIRECTORY_FDS 16
+
+/* ---- outcome ----------------------------------------------------------------------------------
+ */
+
+bool lp__kit_going(const lp__kit *kit)
+{
+    return kit->outcome == LP_CASE_PASSED;
+}
+
+void lp__kit_fail(lp__kit *kit, const char *format, ...)
+{
+    if (!lp__kit_going(kit))
+        return;
+    kit->outcome = LP_CASE_FAILED;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(kit->detail, sizeof(kit->detail), format, args);
+    va_end(args);
+}
+
+void lp__kit_not_applicable(lp__kit *kit, const char *why)
+{
+    if (!lp__kit_going(kit))
+        return;
+    kit->outcome = LP_CASE_NOT_APPLICABLE;
+    snprintf(kit->detail, sizeof(kit->detail), "%s", why);
+}
+
+bool lp__kit_claims(const lp__kit *kit, unsigned claims)
+{
+    return (kit->options->claims & claims) == claims;
+}
+
+void lp__kit_needs(lp__kit *kit, unsigned claims)
+{
+    static const struct {
+        unsigned claim;
+        const char *why;
+    } reasons[] = {
+        {LP_CLAIM_REMOVALS, "the add-on does not claim to keep removals"},
+        {LP_CLAIM_HORIZONS, "the add-on does not claim to keep horizons"},
+        {LP_CLAIM_IDEMPOTENCY, "the add-on does not claim to keep idempotency keys"},
+        {LP_CLAIM_HIGHEST, "the add-on does not claim to keep the highest sequence number"},
+        {LP_CLAIM_CRASH, "the add-on does not claim to survive a kill -9"},
+        {LP_CLAIM_ATOMIC, "the add-on does not claim that batches are all or nothing"},
+    };
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if ((claims & reasons[i].claim) && !lp__kit_claims(kit, reasons[i].claim))
+            lp__kit_not_applicable(kit, reasons[i].why);
+}
+
+uint64_t lp__kit_random(lp__kit *kit, uint64_t below)
+{
+    /* xorshift64 (Marsaglia, 2003). */
+    kit->random ^= kit->random << 13;
+    kit->random ^= kit->random >> 7;
+    kit->random ^= kit->random << 17;
+    return kit->random % below;
+}
+
+/* ---- open and close ---------------------------------------------------------------------------
+ */
+
+/* The status of opening; the sentence is in `error`. */
+static int open_store(lp__kit *kit, lp_error *error)
+{
+    error->status = LP_OK;
+    error->message[0] = '\0';
+    lp_addon *addon = NULL;
+    int status = kit->options->make(kit->options->ctx, kit->directory, &addon, error);
+    if (status != LP_OK)
+        return status;
+    lp_store_sink sink = lp__seen_sink(&kit->seen);
+    return lp_store_open(addon, &sink, &kit->store, error);
+}
+
+static void clear_seen(lp__kit *kit)
+{
+    int64_t expired_ms = kit->seen.expired_ms;
+    size_t ring_size = kit->seen.ring_size;
+    lp__seen_clear(&kit->seen);
+    kit->seen.expired_ms = expired_ms;
+    kit->seen.ring_size = ring_size;
+}
+
+void lp__kit_open(lp__kit *kit)
+{
+    if (!lp__kit_going(kit))
+        return;
+    clear_seen(kit);
+    lp_error error;
+    int status = open_store(kit, &error);
+    if (kit->seen.out_of_memory)
+        lp__kit_fail(kit, "no memory");
+    if (status != LP_OK)
+        lp__kit_fail(kit, "opening the store failed with %s: %s", lp_status_name(status),
+                     error.message);
+}
+
+void lp__kit_open_canceled(lp__kit *kit, uint64_t events)
+{
+    if (!lp__kit_going(kit))
+        return;
+    clear_seen(kit);
+    kit->seen.cancel_after = events;
+    lp_error error;
+    int status = open_store(kit, &error);
+    kit->seen.cancel_after = 0;
+    if (status != LP_ECANCELED)
+        lp__kit_fail(kit,
+                     "replay was canceled after %llu events, and opening the store ended with %s, "
+                     "expected ECANCELED",
+                     (unsigned long long)events, lp_status_name(status));
+}
+
+void lp__kit_close(lp__kit *kit)
+{
+    if (!lp__kit_going(kit) || !kit->store)
+        return;
+    lp_error error = {LP_OK, ""};
+    int status = lp_store_close(kit->store, CLOSE_MS, &error);
+    kit->store = NULL;
+    if (status != LP_OK)
+        lp__kit_fail(kit, "closing the store failed with %s: %s", lp_status_name(status),
+                     error.message);
+}
+
+void lp__kit_idle(lp__kit *kit)
+{
+    int64_t next_ms = 0;
+    for (int i = 0; i < IDLE_CALLS && next_ms == 0 && lp__kit_going(kit); i++) {
+        lp_error error = {LP_OK, ""};
+        int status = lp_store_idle(kit->store, IDLE_MS, &next_ms, &error);
+        if (status != LP_OK)
+            lp__kit_fail(kit, "on_idle failed with %s: %s", lp_status_name(status), error.message);
+    }
+}
+
+void lp__kit_reopen(lp__kit *kit, const char *when)
+{
+    lp__kit_close(kit);
+    lp__kit_open(kit);
+    lp__expect_check(kit, when);
+}
+
+/* ---- batches ----------------------------------------------------------------------------------
+ */
+
+static void expect_ok(lp__kit *kit, const char *what, int status)
+{
+    if (status != LP_OK)
+        lp__kit_fail(kit, "%s: %s", what, lp_strerror(status));
+}
+
+/* Mostly many events of one millisecond, as under load. */
+static void advance(lp__kit *kit)
+{
+    if (lp__kit_random(kit, 40) == 0)
+        kit->seq = lp_seq_first(lp_seq_ms(kit->seq) + 1 + (int64_t)lp__kit_random(kit, 1000));
+    else
+        kit->seq++;
+}
+
+static void add(lp__kit *kit, lp_event *event)
+{
+    expect_ok(kit, "adding an event to the batch", lp_batch_add_event(kit->batch, event));
+    lp_event_unref(event);
+    advance(kit);
+}
+
+void lp__kit_event(lp__kit *kit, lp_str category, lp_str data)
+{
+    if (!lp__kit_going(kit))
+        return;
+    lp_event *event = NULL;
+    int status =
+        lp_event_new(lp_id_make(kit->seq, kit->seq * 0x9e3779b97f4a7c15u), category, data, &event);
+    expect_ok(kit, "making an event", status);
+    if (event)
+        add(kit, event);
+}
+
+void lp__kit_any_event(lp__kit *kit)
+{
+    if (!lp__kit_going(kit))
+        return;
+    lp_event *event = lp__odd_event(kit->seq);
+    if (event)
+        add(kit, event);
+    else
+        lp__kit_fail(kit, "no memory");
+}
+
+void lp__kit_any_events(lp__kit *kit, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        lp__kit_any_event(kit);
+}
+
+void lp__kit_removal(lp__kit *kit, uint64_t seq, lp_removal_reason reason)
+{
+    expect_ok(kit, "adding a removal", lp_batch_add_removal(kit->batch, seq, reason));
+    lp_batch_set_highest(kit->batch, kit->highest);
+}
+
+void lp__kit_horizon(lp__kit *kit, lp_str category, uint64_t seq)
+{
+    expect_ok(kit, "adding a horizon", lp_batch_add_horizon(kit->batch, category, seq));
+    lp_batch_set_highest(kit->batch, kit->highest);
+}
+
+void lp__kit_key(lp__kit *kit, const lp_idempotency *record)
+{
+    expect_ok(kit, "adding a key", lp_batch_add_idempotency(kit->batch, record));
+    lp_batch_set_highest(kit->batch, kit->highest);
+}
+
+static int append(lp__kit *kit, lp_error *error)
+{
+    *error = (lp_error){LP_OK, ""};
+    int status = lp_store_append(kit->store, kit->batch, error);
+    lp__expect_batch(kit, status);
+    return status;
+}
+
+int lp__kit_try_append(lp__kit *kit)
+{
+    if (!lp__kit_going(kit))
+        return LP_ECANCELED;
+    lp_error error;
+    int status = append(kit, &error);
+    lp_batch_clear(kit->batch);
+    if (status != LP_OK && !error.message[0])
+        lp__kit_fail(kit, "a batch failed with %s and no sentence", lp_status_name(status));
+    return status;
+}
+
+void lp__kit_append(lp__kit *kit)
+{
+    if (!lp__kit_going(kit))
+        return;
+    lp_error error;
+    int status = append(kit, &error);
+    if (status != LP_OK)
+        lp__kit_fail(kit, "a batch failed with %s: %s", lp_status_name(status), error.message);
+    for (size_t i = 0; i < lp_batch_event_count(kit->batch); i++) {
+        const char *reason;
+        status = lp_batch_status(kit->batch, i, &reason);
+        if (status != LP_OK)
+            lp__kit_fail(kit, "event %zu of a batch was refused with %s: %s", i,
+                         lp_status_name(status), reason);
+    }
+    lp_batch_clear(kit->batch);
+}
+
+/* ---- directories ------------------------------------------------------------------------------
+ */
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    if (path[0])
+        nftw(path, remove_one, DIRECTORY_FDS, FTW_DEPTH | FTW_PHYS);
+}
+
+static void make_directory(lp__kit *kit)
+{
+    int len = snprintf(kit->directory, sizeof(kit->directory), "%s/%s-%s-XXXXXX",
+                       kit->options->directory, kit->options->name, kit->case_name);
+    if (len < 0 || (size_t)len >= sizeof(kit->directory) || !mkdtemp(kit->directory)) {
+        kit->directory[0] = '\0';
+        lp__kit_fail(kit, "no directory could be made in \"%s\": %s", kit->options->directory,
+                     strerror(errno));
+    }
+}
+
+uint64_t lp__kit_largest_file(const char *directory)
+{
+    uint64_t largest = 0;
+    DIR *entries = opendir(directory);
+    struct dirent *entry;
+    while (entries && (entry = readdir(entries))) {
+        char path[2048];
+        struct stat info;
+        uint64_t bytes = 0;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+        if (lstat(path, &info) == 0 && S_ISREG(info.st_mode))
+            bytes = (uint64_t)info.st_size;
+        else if (S_ISDIR(info.st_mode))
+            bytes = lp__kit_largest_file(path);
+        if (bytes > largest)
+            largest = bytes;
+    }
+    if (entries)
+        closedir(entries);
+    return largest;
+}
+
+/* ---- begin and end ----------------------------------------------------------------------------
+ */
+
+static void forget(lp__kit *kit)
+{
+    if (kit->store)
+        lp_store_close(kit->store, CLOSE_MS, NULL);
+    kit->store = NULL;
+    lp__expect_clear(kit);
+    lp__seen_clear(&kit->seen);
+    if (kit->batch)
+        lp_batch_clear(kit->batch);
+    kit->seq = lp_seq_first(FIRST_MS);
+    kit->batches = 0;
+}
+
+void lp__kit_begin(lp__kit *kit, const lp_conformance *options, const char *case_name)
+{
+    memset(kit, 0, sizeof(*kit));
+    kit->options = options;
+    kit->case_name = case_name;
+    kit->outcome = LP_CASE_PASSED;
+    kit->random = 88172645463325252u;
+    forget(kit);
+    make_directory(kit);
+    expect_ok(kit, "making a batch", lp_batch_new(&kit->batch));
+}
+
+void lp__kit_reset(lp__kit *kit)
+{
+    if (!lp__kit_going(kit))
+        return;
+    forget(kit);
+    remove_tree(kit->directory);
+    make_directory(kit);
+}
+
+void lp__kit_end(lp__kit *kit)
+{
+    forget(kit);
+    lp_batch_free(kit->batch);
+    size_t len = strlen(kit->detail);
+    if (kit->outcome == LP_CASE_FAILED && kit->directory[0])
+        snprintf(kit->detail + len, sizeof(kit->detail) - len, " (left in %s)", kit->directory);
+    else
+        remove_tree(kit->directory);
+}

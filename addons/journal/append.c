@@ -1,0 +1,121 @@
+/* on_publish: one batch, all of it or nothing. */
+#include "inside.h"
+
+/* What is not known to be on disk is kept in memory up to here. */
+#define KEPT_MAX ((uint64_t)8 << 20)
+
+static int refuse(const lp__journal *journal, lp_batch *batch, int status, const char *problem)
+{
+    switch (status) {
+    case LP_ENOSPC:
+        return lp_batch_error(batch, status,
+                              "journal \"%s\": %s (free some space, it goes on by itself)",
+                              journal->path, problem);
+    case LP_EINDOUBT:
+        return lp_batch_error(batch, status,
+                              "journal \"%s\": %s; whether the batch will be there after a restart "
+                              "is in doubt (check the disk and restart)",
+                              journal->path, problem);
+    case LP_ENOMEM:
+        return lp_batch_error(batch, status, "journal \"%s\": out of memory", journal->path);
+    default:
+        return lp_batch_error(batch, status, "journal \"%s\": %s", journal->path, problem);
+    }
+}
+
+/* The batch was not written whole: takes care that it does not come back. */
+static int undo_write(lp__journal *journal, lp_batch *batch, int status, bool is_void)
+{
+    char problem[sizeof(journal->problem)];
+    memcpy(problem, journal->problem, sizeof(problem));
+    const lp__segment *segment = journal->active;
+    lp__active_retire(journal);
+    /* A segment that is active now was opened to rescue older batches, and its header voids this
+     * one too. */
+    bool is_voided = journal->active != NULL && journal->active != segment;
+    if (!is_void && !is_voided && lp__active_void(journal) != LP_OK)
+        status = LP_EINDOUBT;
+    return refuse(journal, batch, status, problem);
+}
+
+/* The batch was written and may not be on disk. */
+static int undo_sync(lp__journal *journal, lp_batch *batch, lp__segment *segment, size_t len,
+                     int status)
+{
+    char problem[sizeof(journal->problem)];
+    memcpy(problem, journal->problem, sizeof(problem));
+    segment->batches--;
+    segment->end -= len;
+    if (lp__active_void(journal) != LP_OK)
+        status = LP_EINDOUBT;
+    return refuse(journal, batch, status, problem);
+}
+
+/* Lets go of the active segment when it is full, or when too much would have to be kept. */
+static void make_room(lp__journal *journal, size_t len)
+{
+    if (journal->sync == LP_SYNC_INTERVAL && lp__active_unsynced(journal) >= KEPT_MAX)
+        lp__active_sync(journal);
+    const lp__segment *active = journal->active;
+    if (active != NULL && active->batches > 0 &&
+        (active->end + len > journal->segment_bytes || active->batches >= LP__BATCHES_UNKNOWN - 1))
+        lp__active_retire(journal);
+}
+
+static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segment, size_t len)
+{
+    bool is_void;
+    size_t at = LP__SEGMENT_HEADER + journal->kept;
+    int status = segment == journal->active
+                     ? lp__active_write(journal, journal->buffer + at, len, &is_void)
+                     : lp__active_create(journal, segment, len, &is_void);
+    if (status != LP_OK)
+        return undo_write(journal, batch, status, is_void);
+
+    segment->batches++;
+    segment->end += len;
+    if (journal->sync != LP_SYNC_NEVER)
+        journal->kept += len;
+    if (journal->sync == LP_SYNC_ALWAYS) {
+        status = lp__active_sync(journal);
+        if (status != LP_OK)
+            return undo_sync(journal, batch, segment, len, status);
+    } else if (journal->sync == LP_SYNC_INTERVAL && journal->due_us == 0) {
+        journal->due_us = journal->io.monotonic_us(journal->io.ctx) + journal->sync_interval_us;
+    }
+    lp__journal_account_all(journal, journal->active, journal->buffer + at, len);
+    return LP_OK;
+}
+
+int lp__journal_publish(lp__journal *journal, lp_batch *batch)
+{
+    if (journal->read_only)
+        return lp_batch_error(batch, LP_EACCES,
+                              "journal \"%s\": opened to read only (open it without read_only)",
+                              journal->path);
+    if (journal->in_doubt)
+        return refuse(journal, batch, LP_EINDOUBT, "an earlier batch failed");
+
+    make_room(journal, lp__journal_encoded_max(batch));
+    lp__segment *segment = journal->active;
+    int status = LP_OK;
+    if (segment == NULL)
+        status = lp__active_prepare(journal, &segment);
+    if (status != LP_OK)
+        return refuse(journal, batch, status, "");
+    size_t len;
+    status = lp__journal_encode(journal, batch, segment->batches + 1,
+                                lp__epoch_seed(segment->header.epoch), &len);
+    if (status != LP_OK || len == 0) {
+        if (segment != journal->active)
+            lp__segment_free(segment);
+        return status == LP_OK ? LP_OK : refuse(journal, batch, status, "");
+    }
+    journal->compact_check = true;
+    status = write_batch(journal, batch, segment, len);
+    if (status == LP_OK && journal->damages.count > 0)
+        lp__damage_repair(journal, batch);
+    if (status == LP_OK && journal->compaction == NULL)
+        lp__horizons_sweep(&journal->horizons, false);
+    return status;
+}

@@ -1,0 +1,288 @@
+/* The journal as an add-on: its options, its hooks, and the lines it writes for people. */
+#include "inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { SYNC_INTERVAL_MS = 1000, SEGMENT_BYTES = 16 << 20, SEGMENT_BYTES_MIN = 4096 };
+
+/* ---- what goes wrong ------------------------------------------------------------------------- */
+
+int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
+{
+    int code = errno;
+    char reason[96];
+    snprintf(journal->problem, sizeof(journal->problem), "%s %s: %s", what, name,
+             strerror_r(code, reason, sizeof(reason)));
+    switch (code) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return LP_ENOSPC;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return LP_EACCES;
+    case ENOMEM:
+        return LP_ENOMEM;
+    default:
+        return LP_EIO;
+    }
+}
+
+void lp__journal_tell(lp__journal *journal, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(journal->news, sizeof(journal->news), format, args);
+    va_end(args);
+}
+
+void lp__segment_name(uint64_t number, char *out)
+{
+    snprintf(out, LP__SEGMENT_NAME_MAX, "%016llu.seg", (unsigned long long)number);
+}
+
+/* ---- hooks ----------------------------------------------------------------------------------- */
+
+static int on_start(lp_addon *self, lp_replay *replay)
+{
+    lp__journal *journal = self->state;
+    journal->boot = journal->io.boot(journal->io.ctx);
+    int status = lp__journal_open(journal, replay);
+    if (status == LP_OK)
+        status = lp__journal_replay(journal, replay);
+    lp__reader_free(&journal->reader);
+    if (status != LP_OK)
+        lp__journal_close(journal);
+    return status;
+}
+
+static int on_publish(lp_addon *self, lp_batch *batch)
+{
+    lp__journal *journal = self->state;
+    int status = lp__journal_publish(journal, batch);
+    if (journal->news[0] != '\0')
+        lp_batch_log(batch, "%s", journal->news);
+    journal->news[0] = '\0';
+    return status;
+}
+
+/* Syncs when it is due; `*delay_ms`: when it will be, -1: never. */
+static int sync_if_due(lp__journal *journal, int64_t now_us, int64_t *delay_ms)
+{
+    *delay_ms = -1;
+    if (journal->due_us == 0)
+        return LP_OK;
+    if (now_us >= journal->due_us)
+        return lp__active_sync(journal);
+    *delay_ms = (journal->due_us - now_us + 999) / 1000;
+    return LP_OK;
+}
+
+static int on_idle(lp_addon *self, lp_idle *idle)
+{
+    lp__journal *journal = self->state;
+    if (journal->read_only || journal->in_doubt)
+        return LP_OK;
+    int64_t now_us = journal->io.monotonic_us(journal->io.ctx);
+    int64_t until_us = now_us + lp_idle_budget_ms(idle) * 1000;
+    int64_t sync_ms, compact_ms;
+    int status = sync_if_due(journal, now_us, &sync_ms);
+    lp__journal_compact(journal, idle, until_us, &compact_ms);
+    if (sync_ms >= 0 && (compact_ms < 0 || sync_ms < compact_ms))
+        compact_ms = sync_ms;
+    if (compact_ms >= 0)
+        lp_idle_again(idle, compact_ms);
+    if (status != LP_OK)
+        status = lp_idle_error(idle, status, "%s", journal->news);
+    else if (journal->news[0] != '\0')
+        lp_idle_log(idle, "%s", journal->news);
+    journal->news[0] = '\0';
+    return status;
+}
+
+/* Everything to disk, whatever the level. */
+static int sync_everything(lp__journal *journal)
+{
+    const lp__journal_io *io = &journal->io;
+    int status = lp__active_sync(journal);
+    for (size_t i = 0; status == LP_OK && i < journal->segments.count; i++) {
+        lp__segment *segment = journal->segments.at[i];
+        if (segment->synced || segment == journal->active)
+            continue;
+        char name[LP__SEGMENT_NAME_MAX];
+        lp__segment_name(segment->header.number, name);
+        int fd = io->open(io->ctx, journal->dir, name, O_RDONLY, 0);
+        if (fd < 0 || io->fdatasync(io->ctx, fd) != 0)
+            status = lp__journal_failed(journal, "cannot sync", name);
+        if (fd >= 0)
+            io->close(io->ctx, fd);
+    }
+    return status;
+}
+
+/* Says that everything is on disk, and how much counts in the last segment. */
+static int write_marker(lp__journal *journal)
+{
+    const lp__journal_io *io = &journal->io;
+    const lp__segment *last = journal->segments.at[journal->segments.count - 1];
+    uint8_t bytes[LP__CLEAN_SIZE];
+    lp__clean clean = {last->header.number, last->header.epoch, last->batches};
+    lp__clean_encode(&clean, bytes);
+    int fd = io->open(io->ctx, journal->dir, LP__CLEAN_NAME, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int status = LP_OK;
+    if (fd < 0 || io->pwrite(io->ctx, fd, bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes) ||
+        io->fdatasync(io->ctx, fd) != 0 || io->fsync_dir(io->ctx, journal->dir) != 0)
+        status = lp__journal_failed(journal, "cannot write", LP__CLEAN_NAME);
+    if (fd >= 0)
+        io->close(io->ctx, fd);
+    return status;
+}
+
+static int on_shutdown(lp_addon *self, lp_ending *ending)
+{
+    lp__journal *journal = self->state;
+    int status = LP_OK;
+    lp__compaction_abort(journal);
+    if (journal->has_written && !journal->in_doubt) {
+        status = sync_everything(journal);
+        if (status == LP_OK && !journal->lost)
+            status = write_marker(journal);
+        if (status != LP_OK)
+            lp_ending_error(ending, status, "journal \"%s\": not closed cleanly: %s", journal->path,
+                            journal->problem);
+    }
+    lp__journal_close(journal);
+    return status;
+}
+
+void lp__journal_bytes(const lp__journal *journal, uint64_t *disk, uint64_t *live)
+{
+    int64_t wall_ms = journal->io.wall_ms(journal->io.ctx);
+    *disk = *live = 0;
+    for (size_t i = 0; i < journal->segments.count; i++) {
+        *disk += journal->segments.at[i]->size;
+        *live += lp__segment_live_bytes(journal->segments.at[i], wall_ms);
+    }
+}
+
+static int on_inspect(lp_addon *self, lp_report *report)
+{
+    static const char *const levels[] = {"interval", "always", "never"};
+    const lp__journal *journal = self->state;
+    uint64_t disk, live, events = 0;
+    lp__journal_bytes(journal, &disk, &live);
+    for (size_t i = 0; i < journal->segments.count; i++)
+        events += journal->segments.at[i]->count - journal->segments.at[i]->dead;
+    lp_report_text(report, "directory", journal->path);
+    lp_report_text(report, "sync", levels[journal->sync]);
+    lp_report_number(report, "format_version", LP__FORMAT_VERSION);
+    lp_report_number(report, "disk_bytes", disk);
+    lp_report_number(report, "live_bytes", live);
+    lp_report_number(report, "unsynced_bytes", lp__active_unsynced(journal));
+    lp_report_number(report, "segments", journal->segments.count);
+    lp_report_number(report, "events", events);
+    lp_report_number(report, "horizons", journal->horizons.count);
+    lp_report_number(report, "highest", journal->highest);
+    lp_report_number(report, "damaged_records", journal->damaged_records);
+    lp_report_number(report, "damaged_ranges", journal->damaged_ranges);
+    lp_report_number(report, "set_aside_files", journal->set_aside);
+    lp_report_number(report, "torn_tails", journal->torn_tails);
+    lp_report_number(report, "compactions", journal->compactions);
+    return LP_OK;
+}
+
+static void destroy(lp_addon *self)
+{
+    lp__journal *journal = self->state;
+    lp__compaction_abort(journal);
+    lp__journal_close(journal);
+    lp__segments_free(&journal->segments);
+    lp__horizons_free(&journal->horizons);
+    free(journal->damages.at);
+    lp__reader_free(&journal->reader);
+    free(journal->buffer);
+    free(journal->path);
+    free(journal);
+}
+
+/* ---- making one ------------------------------------------------------------------------------ */
+
+static int check_options(const char *directory, const lp_journal_options *options, lp_error *error)
+{
+    if (directory == NULL || directory[0] == '\0')
+        return lp_error_set(error, LP_EINVAL, "journal: the directory is empty (name one)");
+    if (options->sync != LP_SYNC_INTERVAL && options->sync != LP_SYNC_ALWAYS &&
+        options->sync != LP_SYNC_NEVER)
+        return lp_error_set(error, LP_EINVAL, "journal: sync is %d, which is no lp_sync",
+                            (int)options->sync);
+    if (options->sync_interval_ms < 0 || options->sync_interval_ms > INT64_MAX / 1000000)
+        return lp_error_set(error, LP_EINVAL,
+                            "journal: sync_interval_ms is %lld (0 means %d, or give a number "
+                            "above 0)",
+                            (long long)options->sync_interval_ms, SYNC_INTERVAL_MS);
+    if (options->segment_bytes != 0 &&
+        (options->segment_bytes < SEGMENT_BYTES_MIN || options->segment_bytes > (int64_t)1 << 40))
+        return lp_error_set(error, LP_EINVAL,
+                            "journal: segment_bytes is %lld (0 means %d, or give at least %d)",
+                            (long long)options->segment_bytes, SEGMENT_BYTES, SEGMENT_BYTES_MIN);
+    return LP_OK;
+}
+
+int lp__journal_new(const char *directory, const lp_journal_options *given,
+                    const lp__journal_io *io, lp_addon **out, lp_error *error)
+{
+    static const lp_addon hooks = {
+        .abi = LP_ADDON_ABI,
+        .struct_size = sizeof(lp_addon),
+        .name = "journal",
+        .on_start = on_start,
+        .on_publish = on_publish,
+        .on_shutdown = on_shutdown,
+        .on_idle = on_idle,
+        .on_inspect = on_inspect,
+        .destroy = destroy,
+    };
+    lp_journal_options options = LP_JOURNAL_OPTIONS_INIT;
+    if (given != NULL)
+        memcpy(&options, given,
+               given->struct_size < sizeof(options) ? given->struct_size : sizeof(options));
+    *out = NULL;
+    int status = check_options(directory, &options, error);
+    if (status != LP_OK)
+        return status;
+    lp__journal *journal = calloc(1, sizeof(*journal));
+    char *path = strdup(directory);
+    if (journal == NULL || path == NULL) {
+        free(journal);
+        free(path);
+        return lp_error_set(error, LP_ENOMEM, "journal \"%s\": out of memory", directory);
+    }
+    journal->addon = hooks;
+    journal->addon.state = journal;
+    journal->path = path;
+    journal->sync = options.sync;
+    journal->sync_interval_us =
+        (options.sync_interval_ms != 0 ? options.sync_interval_ms : SYNC_INTERVAL_MS) * 1000;
+    journal->segment_bytes =
+        (uint64_t)(options.segment_bytes != 0 ? options.segment_bytes : SEGMENT_BYTES);
+    journal->read_only = options.read_only;
+    journal->io = *io;
+    journal->dir = journal->lock = journal->fd = -1;
+    journal->next_number = 1;
+    if (getrandom(&journal->horizons.seed, sizeof(journal->horizons.seed), 0) < 0)
+        journal->horizons.seed = (uint64_t)(uintptr_t)journal;
+    *out = &journal->addon;
+    return LP_OK;
+}
+
+int lp_journal_new(const char *directory, const lp_journal_options *options, lp_addon **out,
+                   lp_error *error)
+{
+    lp__journal_io io = lp__journal_io_real();
+    return lp__journal_new(directory, options, &io, out, error);
+}

@@ -1,0 +1,221 @@
+/* The second half of a start: reads every segment once, finds out what is committed, and fills the
+ * memory of segments. Nothing is pushed here but damage. */
+#include "inside.h"
+
+#include <fcntl.h>
+
+static int open_segment(lp__journal *journal, lp_replay *replay, const lp__segment *segment)
+{
+    char name[LP__SEGMENT_NAME_MAX];
+    lp__segment_name(segment->header.number, name);
+    int fd = journal->io.open(journal->io.ctx, journal->dir, name, O_RDONLY, 0);
+    if (fd < 0) {
+        int status = lp__journal_failed(journal, "cannot open", name);
+        return lp_replay_error(replay, status, "journal \"%s\": %s", journal->path,
+                               journal->problem);
+    }
+    lp__reader_open(&journal->reader, &journal->io, fd, segment->size);
+    return LP_OK;
+}
+
+static void close_segment(lp__journal *journal)
+{
+    journal->io.close(journal->io.ctx, journal->reader.fd);
+}
+
+/* ---- how many batches are committed ---------------------------------------------------------- */
+
+/* For a segment of which nobody says it: those with a commit record, and those before a batch of
+ * which anything is there. What is behind them is a torn tail. */
+static int count_batches(lp__journal *journal, lp_replay *replay, lp__segment *segment)
+{
+    lp__scan scan;
+    lp__record record;
+    lp__scan_result result;
+    uint32_t committed = 0;
+    uint64_t end = LP__SEGMENT_HEADER;
+    lp__scan_begin(&scan, &journal->reader, segment->header.epoch, LP__BATCHES_UNKNOWN);
+    while ((result = lp__scan_next(&scan, &record)) <= LP__SCAN_DAMAGE) {
+        if (result == LP__SCAN_DAMAGE)
+            continue;
+        uint32_t reached = record.type == LP__RECORD_COMMIT || record.type == LP__RECORD_PAD
+                               ? record.batch
+                               : record.batch - 1;
+        if (reached > committed) {
+            committed = reached;
+            end = record.offset;
+        }
+        if (reached == record.batch)
+            end = scan.at;
+    }
+    if (result == LP__SCAN_NOMEM)
+        return LP_ENOMEM;
+    segment->batches = committed;
+    scan.at = end;
+    if (!lp__scan_rest_is_empty(&scan)) {
+        journal->torn_tails++;
+        lp_replay_log(replay,
+                      "journal \"%s\": segment %llu ends in a batch that was not committed, %llu "
+                      "bytes are cut",
+                      journal->path, (unsigned long long)segment->header.number,
+                      (unsigned long long)(segment->size - end));
+    }
+    return LP_OK;
+}
+
+/* ---- what the committed batches hold --------------------------------------------------------- */
+
+/* Damage is told once its batch has ended: its commit record says how many records are missing. */
+struct progress {
+    lp__journal *journal;
+    lp_replay *replay;
+    lp__segment *segment;
+    lp__damage damage; /* not told yet; batch 0: none */
+    uint32_t batch;    /* that is being read */
+    uint32_t records;  /* of it, seen */
+    uint32_t told;     /* of it, told as damaged */
+};
+
+static int tell_damage(struct progress *progress, uint32_t missing)
+{
+    if (progress->damage.batch == 0)
+        return LP_OK;
+    uint32_t records = missing > progress->told ? missing - progress->told : 1;
+    progress->told += records;
+    int status = lp__damage_note(progress->journal, progress->replay, &progress->damage, records);
+    progress->damage.batch = 0;
+    return status;
+}
+
+static int see_damage(struct progress *progress, uint64_t offset, uint64_t size, uint32_t batch)
+{
+    int status = tell_damage(progress, 0);
+    progress->damage = (lp__damage){
+        .number = progress->segment->header.number, .offset = offset, .size = size, .batch = batch};
+    return status;
+}
+
+/* Telling of damage moves the window that the record lies in. */
+static int tell_before(struct progress *progress, lp__record *record, uint32_t missing)
+{
+    int status = tell_damage(progress, missing);
+    const uint8_t *data =
+        lp__reader_at(&progress->journal->reader, record->offset, lp__record_verified_size(record));
+    if (data == NULL)
+        return LP_ENOMEM;
+    record->payload = data + LP__RECORD_HEADER;
+    return status;
+}
+
+static int see_record(struct progress *progress, lp__record *record)
+{
+    int status = LP_OK;
+    bool has_damage = progress->damage.batch != 0;
+    if (record->batch != progress->batch) {
+        if (has_damage && progress->damage.batch != record->batch)
+            status = tell_before(progress, record, 0);
+        progress->batch = record->batch;
+        progress->records = progress->told = 0;
+    }
+    if (record->type == LP__RECORD_COMMIT && has_damage) {
+        uint32_t all = lp__get_u32(record->payload), seen = progress->records;
+        status = tell_before(progress, record, all > seen ? all - seen : 0);
+    }
+    progress->records++;
+    if (status != LP_OK)
+        return status;
+    return lp__journal_account(progress->journal, progress->segment, record);
+}
+
+static int read_segment(lp__journal *journal, lp_replay *replay, lp__segment *segment)
+{
+    lp__scan scan;
+    lp__record record;
+    struct progress progress = {.journal = journal, .replay = replay, .segment = segment};
+    int status = LP_OK;
+    bool is_whole = segment->batches == 0, is_padded = false;
+    lp__scan_begin(&scan, &journal->reader, segment->header.epoch, segment->batches);
+    while (status == LP_OK && !is_whole) {
+        lp__scan_result result = lp__scan_next(&scan, &record);
+        if (result == LP__SCAN_NOMEM)
+            return LP_ENOMEM;
+        if (result == LP__SCAN_END)
+            break;
+        if (result == LP__SCAN_DAMAGE) {
+            uint32_t batch = record.batch > segment->batches ? segment->batches : record.batch;
+            status = see_damage(&progress, record.offset, record.size, batch);
+            is_whole = record.batch > segment->batches;
+            continue;
+        }
+        bool is_last_batch = record.batch == segment->batches;
+        is_whole = is_last_batch && record.type == LP__RECORD_COMMIT;
+        is_padded = is_last_batch && record.type == LP__RECORD_PAD;
+        status = see_record(&progress, &record);
+    }
+    if (status == LP_OK && !is_whole && !is_padded)
+        status = see_damage(&progress, scan.at, segment->size - scan.at, segment->batches);
+    if (status == LP_OK)
+        status = tell_damage(&progress, 0);
+    segment->end = scan.at;
+    return status;
+}
+
+/* ---- after a stop that was not clean --------------------------------------------------------- */
+
+/* What the last run had written and not synced becomes durable before anybody sees it. */
+static int sync_segment(lp__journal *journal, lp_replay *replay, lp__segment *segment)
+{
+    const lp__journal_io *io = &journal->io;
+    if (segment->synced || journal->read_only || journal->sync == LP_SYNC_NEVER)
+        return LP_OK;
+    if (io->fdatasync(io->ctx, journal->reader.fd) == 0 &&
+        io->fsync_dir(io->ctx, journal->dir) == 0) {
+        segment->synced = true;
+        return LP_OK;
+    }
+    char name[LP__SEGMENT_NAME_MAX], detail[512];
+    lp__segment_name(segment->header.number, name);
+    lp__journal_failed(journal, "cannot sync", name);
+    snprintf(detail, sizeof(detail), "journal \"%s\": %s", journal->path, journal->problem);
+    return lp_replay_loss(replay, 0, detail);
+}
+
+/* On another boot, at less than `always`, nobody knows what the kernel had not written yet. */
+static int tell_unclean(lp__journal *journal, lp_replay *replay, bool is_clean)
+{
+    size_t count = journal->segments.count;
+    if (is_clean || count == 0)
+        return LP_OK;
+    const lp__header *last = &journal->segments.at[count - 1]->header;
+    bool is_same_boot = last->boot != 0 && last->boot == journal->boot;
+    if (is_same_boot || last->sync == LP_SYNC_ALWAYS)
+        return LP_OK;
+    char detail[512];
+    snprintf(detail, sizeof(detail),
+             "journal \"%s\": it was not closed before this machine went down, and its sync level "
+             "was below always: the events of the last moments may be missing",
+             journal->path);
+    return lp_replay_loss(replay, 0, detail);
+}
+
+int lp__journal_recover(lp__journal *journal, lp_replay *replay, bool is_clean)
+{
+    int status = tell_unclean(journal, replay, is_clean);
+    for (size_t i = 0; status == LP_OK && i < journal->segments.count; i++) {
+        lp__segment *segment = journal->segments.at[i];
+        bool is_last = i + 1 == journal->segments.count;
+        segment->synced = is_clean || segment->header.merged ||
+                          (segment->header.sync != LP_SYNC_NEVER && !is_last);
+        segment->base = journal->last_seq;
+        status = open_segment(journal, replay, segment);
+        if (status != LP_OK)
+            break;
+        status = sync_segment(journal, replay, segment);
+        if (status == LP_OK && segment->batches == LP__BATCHES_UNKNOWN)
+            status = count_batches(journal, replay, segment);
+        if (status == LP_OK)
+            status = read_segment(journal, replay, segment);
+        close_segment(journal);
+    }
+    return status;
+}

@@ -1,0 +1,228 @@
+/* The engine: stamping, resolving, bounds, expiry. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine_private.h"
+
+bool lp__reserve(void *array, size_t *capacity, size_t count, size_t size)
+{
+    if (count <= *capacity)
+        return true;
+    size_t grown = *capacity < 8 ? 8 : *capacity * 2;
+    if (grown < count)
+        grown = count;
+    void *items;
+    memcpy(&items, array, sizeof(items));
+    items = realloc(items, grown * size);
+    if (items == NULL)
+        return false;
+    memcpy(array, &items, sizeof(items));
+    *capacity = grown;
+    return true;
+}
+
+/* splitmix64: ids need bits that differ, not secrets. */
+uint64_t lp__engine_random(lp__engine *engine)
+{
+    uint64_t z = engine->random += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+int lp__engine_new(const lp__engine_options *options, lp__now now, lp__engine **out)
+{
+    lp__engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL)
+        return LP_ENOMEM;
+    engine->options = *options;
+    engine->random = options->seed[0] ^ options->seed[1];
+    lp__clock_init(&engine->clock, now);
+    lp__list_init(&engine->fresh);
+    lp__list_init(&engine->dirty);
+    lp__list_init(&engine->unsettled);
+    lp__list_init(&engine->changed);
+    lp__list_init(&engine->idle);
+    *out = engine;
+    return LP_OK;
+}
+
+void lp__engine_free(lp__engine *engine)
+{
+    if (engine == NULL)
+        return;
+    for (size_t i = 0; i < engine->pending_count; i++)
+        lp_event_unref(
+            engine->pending[(engine->pending_head + i) % engine->pending_capacity].event);
+    lp__category_free_all(engine);
+    lp__heap_free(&engine->by_age);
+    lp__heap_free(&engine->deadlines);
+    free(engine->pending);
+    free(engine->scratch);
+    free(engine->removals);
+    free(engine->replayed_removals);
+    free(engine);
+}
+
+/* ---- pending ------------------------------------------------------------ */
+
+static bool reserve_pending(lp__engine *engine)
+{
+    if (engine->pending_count < engine->pending_capacity)
+        return true;
+    size_t capacity = engine->pending_capacity == 0 ? 64 : engine->pending_capacity * 2;
+    lp__pending *pending = malloc(capacity * sizeof(*pending));
+    if (pending == NULL)
+        return false;
+    for (size_t i = 0; i < engine->pending_count; i++)
+        pending[i] = engine->pending[(engine->pending_head + i) % engine->pending_capacity];
+    free(engine->pending);
+    engine->pending = pending;
+    engine->pending_capacity = capacity;
+    engine->pending_head = 0;
+    return true;
+}
+
+int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *event)
+{
+    if (!reserve_pending(engine))
+        return LP_ENOMEM;
+    lp__category *category = lp__category_get(engine, lp_event_category(event));
+    if (category == NULL)
+        return LP_ENOMEM;
+    if (lp__category_reserve(engine, category) != LP_OK) {
+        lp__category_release(engine, category);
+        return LP_ENOMEM;
+    }
+    lp__category_keep(engine, category);
+
+    lp__event_stamp(event, lp__clock_stamp(&engine->clock, now), lp__engine_random(engine));
+    size_t slot = (engine->pending_head + engine->pending_count) % engine->pending_capacity;
+    engine->pending[slot] = (lp__pending){lp_event_ref(event), category};
+    engine->pending_count++;
+    return LP_OK;
+}
+
+static void pop_pending(lp__engine *engine)
+{
+    engine->pending_head = (engine->pending_head + 1) % engine->pending_capacity;
+    engine->pending_count--;
+}
+
+void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept)
+{
+    lp__pending oldest = engine->pending[engine->pending_head];
+    lp__clock_read(&engine->clock, now);
+
+    if (!kept) {
+        pop_pending(engine);
+        oldest.category->reserved--;
+        lp_event_unref(oldest.event);
+        lp__category_release(engine, oldest.category);
+        return;
+    }
+    /* it is pending until it is in its ring: answers that are given now must not pass it */
+    lp__engine_make_room(engine, oldest.category, lp__event_bytes(oldest.event));
+    pop_pending(engine);
+    lp__category_push(engine, oldest.category, oldest.event);
+    engine->visible_seq = lp_event_seq(oldest.event);
+    if (oldest.category->waiting > 0 && lp__list_is_empty(&oldest.category->dirty_link)) {
+        lp__list_push_back(&engine->dirty, &oldest.category->dirty_link);
+        oldest.category->dirty_seq = engine->visible_seq;
+    }
+}
+
+/* ---- bounds ------------------------------------------------------------- */
+
+void lp__engine_make_room(lp__engine *engine, lp__category *category, size_t bytes)
+{
+    const lp__engine_options *options = &engine->options;
+    if (category->count >= options->event_buffer_max && category->waiting > 0)
+        lp__poll_press(engine, category);
+    while (category->count >= options->event_buffer_max)
+        lp__category_evict(engine, category, LP_REMOVED_RING);
+
+    while (engine->event_count > 0 && (engine->event_count >= options->events_max ||
+                                       engine->event_bytes + bytes > options->events_bytes_max)) {
+        lp__category *oldest = lp__category_oldest(engine);
+        size_t before = engine->event_count;
+        if (oldest->waiting > 0)
+            lp__poll_press(engine, oldest);
+        if (engine->event_count == before) /* no answer has retrieved events and so made room */
+            lp__category_evict(engine, oldest, LP_REMOVED_BOUND);
+    }
+}
+
+int64_t lp__engine_expired_ms(lp__engine *engine, lp__now now)
+{
+    int64_t now_ms = lp__clock_read(&engine->clock, now);
+    return engine->options.event_ttl_ms == 0 ? INT64_MIN : now_ms - engine->options.event_ttl_ms;
+}
+
+void lp__engine_expire(lp__engine *engine)
+{
+    if (engine->options.event_ttl_ms == 0)
+        return;
+    int64_t expired_ms = engine->clock.ms - engine->options.event_ttl_ms;
+    lp__category *oldest;
+    while ((oldest = lp__category_oldest(engine)) != NULL &&
+           lp_event_timestamp_ms(lp__category_event(oldest, 0)) <= expired_ms)
+        lp__category_evict(engine, oldest, LP_REMOVED_TTL);
+}
+
+void lp__engine_raise_floor(lp__engine *engine, lp__now now)
+{
+    uint64_t floor = lp_seq_first(lp__clock_read(&engine->clock, now)) - 1;
+    if (floor < engine->clock.last_seq)
+        floor = engine->clock.last_seq;
+    if (floor > engine->floor) {
+        engine->floor = floor;
+        engine->floor_changed = engine->changes_are_urgent = true;
+    }
+}
+
+/* ---- delete after first retrieval --------------------------------------- */
+
+typedef struct retrieved {
+    lp_event *const *events; /* in rising order */
+    size_t count, *at;       /* where the comparison has come to */
+} retrieved;
+
+/* Asked in rising order, so that no event is looked at again: those before may be freed already,
+ * and `events` may be the ring itself, of which the beginning has been filled up from behind. */
+static bool was_retrieved(const void *ctx, uint64_t seq)
+{
+    const retrieved *these = ctx;
+    while (*these->at < these->count && lp_event_seq(these->events[*these->at]) < seq)
+        ++*these->at;
+    bool is_one = *these->at < these->count && lp_event_seq(these->events[*these->at]) == seq;
+    *these->at += is_one;
+    return is_one;
+}
+
+void lp__engine_retrieved(lp__engine *engine, lp__now now, lp_event *const *events, size_t count)
+{
+    lp__clock_read(&engine->clock, now);
+    if (!engine->options.delete_after_first_retrieval || count == 0)
+        return;
+    /* one answer is of one category */
+    lp__category *category = lp__category_find(engine, lp_event_category(events[0]));
+    if (category != NULL) {
+        size_t at = 0;
+        retrieved these = {events, count, &at};
+        lp__category_filter(engine, category, was_retrieved, &these, LP_REMOVED_RETRIEVED);
+    }
+}
+
+/* ---- figures ------------------------------------------------------------ */
+
+void lp__engine_stats_get(const lp__engine *engine, lp__engine_stats *out)
+{
+    *out = engine->stats;
+    out->waiters = engine->waiting;
+    out->categories = engine->category_count;
+    out->events = engine->event_count;
+    out->events_bytes = engine->event_bytes;
+    out->pending = engine->pending_count;
+    out->highest = engine->clock.last_seq;
+}

@@ -1,0 +1,147 @@
+/* The rules of long-poll publish/subscribe and nothing else: which event gets which id, who sees
+ * it, what a poll is answered, what is forgotten. No I/O, no threads, no clock (time is passed in),
+ * no libuv.
+ *
+ * Used by one thread at a time. No function calls back except lp__engine_flush and
+ * lp__engine_resolve, which answer waiters; from within an answer, everything but those two,
+ * lp__engine_stamp and lp__engine_free may be called. */
+#ifndef LP_ENGINE_H
+#define LP_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <longpoll/addon.h>
+#include <longpoll/event.h>
+#include <longpoll/manager.h>
+
+#include "heap.h"
+#include "list.h"
+
+typedef struct lp__engine lp__engine;
+typedef struct lp__category lp__category;
+
+/* Two clocks read at one moment: wall time in milliseconds since the epoch, which may step, and
+ * time that only rises, in milliseconds since anything. */
+typedef struct lp__now {
+    int64_t wall_ms;
+    int64_t mono_ms;
+} lp__now;
+
+typedef struct lp__engine_options {
+    size_t event_buffer_max;
+    int64_t event_ttl_ms; /* 0: for ever */
+    bool delete_after_first_retrieval;
+    size_t waiters_max, categories_max, events_max, events_bytes_max, answer_bytes_max;
+    bool has_store;   /* collect changes for lp__engine_take_changes */
+    uint64_t seed[2]; /* random: ids and the hash */
+} lp__engine_options;
+
+/* LP_ENOMEM. `now` starts the clock. */
+int lp__engine_new(const lp__engine_options *options, lp__now now, lp__engine **out);
+/* Waiters must be gone (lp__engine_drain); pending events are dropped. */
+void lp__engine_free(lp__engine *engine);
+
+/* ---- publish: stamp, then keep, then resolve ---------------------------- */
+
+/* Gives a prepared event (see event_prepare.h) its id and its place in the order. It is pending
+ * from now on: nobody sees it, and no timeout's timestamp passes it. The engine takes its own
+ * reference. All the memory that its insertion needs is taken here. LP_ENOMEM. */
+int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *event);
+
+/* Decides the oldest pending event: kept, and seen from now on, or dropped. In the order of
+ * stamping. */
+void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept);
+
+/* ---- subscribe ---------------------------------------------------------- */
+
+typedef struct lp__waiter lp__waiter;
+
+/* One poll that waits. Embedded in something of the caller's, which stays put until it is answered
+ * or canceled. */
+struct lp__waiter {
+    void (*answer)(lp__waiter *waiter,
+                   const lp_answer *answer); /* set by the caller; may free the waiter */
+
+    /* the engine's own */
+    lp__list link;
+    lp__heap_node deadline;
+    lp__category *category; /* NULL when it does not wait */
+    uint64_t position;      /* it has everything up to here */
+    uint64_t cursor;        /* the same as the client said it: what a gap is judged by */
+    uint8_t flags;
+};
+
+/* Lets a poll wait for the next lp__engine_flush, and from there on until it is answered. The query
+ * has been checked (its strings are not kept). LP_EFULL: waiters_max or categories_max. LP_ENOMEM.
+ */
+int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
+                         lp__waiter *waiter);
+
+/* Ends a poll without an answer. Fine for one that was answered. */
+void lp__engine_cancel(lp__engine *engine, lp__waiter *waiter);
+
+/* Answers all waiters that have something to be told: new events, timeouts; expires events. To be
+ * called once all that came in at one moment has been handed in, and at the deadline. */
+void lp__engine_flush(lp__engine *engine, lp__now now);
+
+/* When lp__engine_flush must be called next, in lp__now.mono_ms; INT64_MAX: not before something
+ * comes in. */
+int64_t lp__engine_deadline(const lp__engine *engine);
+
+/* Answers every waiter with what it has to be told now, `closing` set. */
+void lp__engine_drain(lp__engine *engine, lp__now now);
+
+/* An answer that carried these events has been written whole: with delete-after-first they are
+ * removed. */
+void lp__engine_retrieved(lp__engine *engine, lp__now now, lp_event *const *events, size_t count);
+
+/* ---- what a store must be told ------------------------------------------ */
+
+/* Whether there are changes to be taken. */
+bool lp__engine_changed(const lp__engine *engine);
+
+/* Whether they should be told now, not just with the next event: removals that no rule would
+ * repeat, a raised floor. */
+bool lp__engine_changes_are_urgent(const lp__engine *engine);
+
+/* Moves removals (at most `max` of them) and horizons that came up since the last call into
+ * `batch`, and sets its highest sequence number. LP_ENOMEM: what is not in the batch is kept for
+ * the next call. */
+int lp__engine_take_changes(lp__engine *engine, size_t max, lp_batch *batch);
+
+/* The batch with these changes was not kept: they are told again. LP_ENOMEM: some are not. */
+int lp__engine_put_back_changes(lp__engine *engine, const lp_batch *batch);
+
+/* ---- replay, before anything else --------------------------------------- */
+
+/* Each as lp_replay_* in addon.h says. */
+void lp__engine_replay_begin(lp__engine *engine);
+int lp__engine_replay_event(lp__engine *engine, lp__now now, lp_id id, lp_str category,
+                            lp_str data);
+int lp__engine_replay_removal(lp__engine *engine, uint64_t seq);
+int lp__engine_replay_horizon(lp__engine *engine, lp_str category, uint64_t seq);
+void lp__engine_replay_highest(lp__engine *engine, lp__now now, uint64_t seq);
+
+/* The store has told everything: applies removals and the bounds. To be called once, also after a
+ * failed replay. */
+void lp__engine_replay_end(lp__engine *engine, lp__now now);
+
+/* History up to now may be missing: raises the floor to now. After replay, or without a store. */
+void lp__engine_raise_floor(lp__engine *engine, lp__now now);
+
+/* Events of this timestamp and older are expired; INT64_MIN when nothing expires. */
+int64_t lp__engine_expired_ms(lp__engine *engine, lp__now now);
+
+/* ---- figures ------------------------------------------------------------ */
+
+typedef struct lp__engine_stats {
+    size_t waiters, categories, events, events_bytes, pending;
+    uint64_t answered, timed_out, delivered, evicted, expired, retrieved;
+    uint64_t highest; /* the highest sequence number ever given */
+} lp__engine_stats;
+
+void lp__engine_stats_get(const lp__engine *engine, lp__engine_stats *out);
+
+#endif

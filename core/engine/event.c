@@ -1,0 +1,199 @@
+/* Events: one allocation each, encoded once. Any thread; the count is atomic.
+ *
+ * The wire text is {"timestamp":T,"category":"C","data":D,"id":"I"}. All of it but T and I is
+ * written when the event is prepared. T has 1 to 15 digits (48 bits), so the text is laid out for
+ * 15 and begins at `wire_start` once the number is known. A category that must be escaped in the
+ * text is also kept raw behind it. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "event_prepare.h"
+#include "json.h"
+
+#define HEAD            "{\"timestamp\":"
+#define BEFORE_CATEGORY ",\"category\":\""
+#define BEFORE_DATA     "\",\"data\":"
+#define BEFORE_ID       ",\"id\":\""
+#define TAIL            "\"}"
+
+enum {
+    DIGITS_MAX = 15,
+    HEAD_LEN = sizeof(HEAD) - 1,
+    CATEGORY_AT = HEAD_LEN + DIGITS_MAX + sizeof(BEFORE_CATEGORY) - 1,
+    ID_PART_LEN = sizeof(BEFORE_ID) - 1 + LP_ID_TEXT_LEN + sizeof(TAIL) - 1
+};
+
+struct lp_event {
+    atomic_uint refs;
+    uint32_t end; /* of the wire text in `text` */
+    uint64_t seq;
+    uint64_t random;
+    uint32_t data_at;
+    uint16_t category_len;
+    uint8_t wire_start;
+    uint8_t raw_category; /* kept behind `end` */
+    char text[];
+};
+
+static size_t escaped_size(char c)
+{
+    if (c == '"' || c == '\\')
+        return 2;
+    return (unsigned char)c < 0x20 ? 6 : 1;
+}
+
+static char *escape(char *out, lp_str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.base[i];
+        switch (escaped_size(c)) {
+        case 2:
+            *out++ = '\\';
+            *out++ = c;
+            break;
+        case 6:
+            out += sprintf(out, "\\u%04x", (unsigned char)c);
+            break;
+        default:
+            *out++ = c;
+        }
+    }
+    return out;
+}
+
+static char *put(char *out, const char *bytes, size_t len)
+{
+    memcpy(out, bytes, len);
+    return out + len;
+}
+
+int lp__event_prepare(lp_str category, lp_str data, lp_event **out)
+{
+    if (category.len == 0 || category.len > LP_CATEGORY_MAX || data.len == 0 ||
+        !lp__utf8_check(category))
+        return LP_EINVAL;
+    if (data.len > INT32_MAX)
+        return LP_ETOOBIG;
+
+    size_t escaped = 0;
+    for (size_t i = 0; i < category.len; i++)
+        escaped += escaped_size(category.base[i]);
+    bool raw = escaped != category.len;
+    size_t end = CATEGORY_AT + escaped + sizeof(BEFORE_DATA) - 1 + data.len + ID_PART_LEN;
+
+    lp_event *event = malloc(sizeof(*event) + end + (raw ? category.len : 0));
+    if (event == NULL)
+        return LP_ENOMEM;
+    atomic_init(&event->refs, 1);
+    event->end = (uint32_t)end;
+    event->seq = event->random = 0;
+    event->category_len = (uint16_t)category.len;
+    event->wire_start = 0;
+    event->raw_category = raw;
+
+    char *at = event->text + CATEGORY_AT - (sizeof(BEFORE_CATEGORY) - 1);
+    at = put(at, BEFORE_CATEGORY, sizeof(BEFORE_CATEGORY) - 1);
+    at = raw ? escape(at, category) : put(at, category.base, category.len);
+    at = put(at, BEFORE_DATA, sizeof(BEFORE_DATA) - 1);
+    event->data_at = (uint32_t)(at - event->text);
+    put(at, data.base, data.len);
+    if (raw)
+        put(event->text + end, category.base, category.len);
+    *out = event;
+    return LP_OK;
+}
+
+void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random)
+{
+    event->seq = seq;
+    event->random = random;
+
+    char *digit = event->text + HEAD_LEN + DIGITS_MAX;
+    uint64_t ms = (uint64_t)lp_seq_ms(seq);
+    do {
+        *--digit = (char)('0' + ms % 10);
+        ms /= 10;
+    } while (ms != 0);
+    event->wire_start = (uint8_t)(digit - event->text - HEAD_LEN);
+    memcpy(event->text + event->wire_start, HEAD, HEAD_LEN);
+
+    char *at = event->text + event->end - ID_PART_LEN;
+    at = put(at, BEFORE_ID, sizeof(BEFORE_ID) - 1);
+    char id[LP_ID_TEXT_LEN + 1];
+    lp_id_format(lp_id_make(seq, random), id);
+    at = put(at, id, LP_ID_TEXT_LEN);
+    put(at, TAIL, sizeof(TAIL) - 1);
+}
+
+size_t lp__event_bytes(const lp_event *event)
+{
+    return sizeof(*event) + event->end + (event->raw_category ? event->category_len : 0);
+}
+
+int lp_event_new(lp_id id, lp_str category, lp_str data, lp_event **out)
+{
+    if (lp_id_version(id) != 7 || lp_id_seq(id) == 0 || !lp__json_check(data, &data))
+        return LP_EINVAL;
+    int status = lp__event_prepare(category, data, out);
+    if (status == LP_OK) {
+        uint64_t random = 0;
+        for (int i = 8; i < 16; i++)
+            random = random << 8 | id.bytes[i];
+        lp__event_stamp(*out, lp_id_seq(id), random);
+    }
+    return status;
+}
+
+lp_event *lp_event_ref(lp_event *event)
+{
+    atomic_fetch_add_explicit(&event->refs, 1, memory_order_relaxed);
+    return event;
+}
+
+void lp_event_unref(lp_event *event)
+{
+    if (event != NULL && atomic_fetch_sub_explicit(&event->refs, 1, memory_order_acq_rel) == 1)
+        free(event);
+}
+
+lp_id lp_event_id(const lp_event *event)
+{
+    return lp_id_make(event->seq, event->random);
+}
+
+uint64_t lp_event_seq(const lp_event *event)
+{
+    return event->seq;
+}
+
+int64_t lp_event_timestamp_ms(const lp_event *event)
+{
+    return lp_seq_ms(event->seq);
+}
+
+lp_str lp_event_category(const lp_event *event)
+{
+    const char *at = event->text + (event->raw_category ? event->end : CATEGORY_AT);
+    return (lp_str){at, event->category_len};
+}
+
+lp_str lp_event_data(const lp_event *event)
+{
+    return (lp_str){event->text + event->data_at, event->end - ID_PART_LEN - event->data_at};
+}
+
+lp_str lp_event_wire(const lp_event *event)
+{
+    return (lp_str){event->text + event->wire_start, event->end - event->wire_start};
+}
+
+struct cJSON *lp_event_cjson(const lp_event *event)
+{
+    lp_str data = lp_event_data(event);
+    return cJSON_ParseWithLength(data.base, data.len);
+}

@@ -1,0 +1,19 @@
+/* How an event comes to be: prepared with all its memory on any thread, stamped by the engine,
+ * immutable from there on. Only the engine and the manager use this; everyone else uses
+ * <longpoll/event.h>. */
+#ifndef LP_EVENT_PREPARE_H
+#define LP_EVENT_PREPARE_H
+
+#include <longpoll/event.h>
+
+/* Checks category and size (not the JSON) and makes an event without an id. LP_EINVAL, LP_ETOOBIG,
+ * LP_ENOMEM. */
+int lp__event_prepare(lp_str category, lp_str data, lp_event **out);
+
+/* Gives the event its id and completes its wire text. Once. */
+void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random);
+
+/* All the memory that it takes. */
+size_t lp__event_bytes(const lp_event *event);
+
+#endif

@@ -1,0 +1,202 @@
+/* Polls over HTTP: reading, parking and answering them. Home loop only.
+ *
+ * A request is parked as the waiter inside its exchange. It ends in one of four ways: the engine
+ * answers it; its client leaves; its connection is torn down under it; or the manager has no room
+ * for it. Each of them passes lp__exchange_dispose in the end. */
+#include "inside.h"
+
+#include "../wire/query.h"
+
+#define METHODS "GET, POST, HEAD, OPTIONS"
+
+/* Answers of more events than this are copied into one piece when the events are small: a long list
+ * of small pieces costs more in the kernel than the copy, and libh2o puts the list on the stack. */
+#define PIECEWISE_EVENTS      8
+#define PIECEWISE_EVENTS_MAX  512
+#define PIECEWISE_EVENT_BYTES 8192
+
+static const lp__reply poll_reply = {
+    .status = 200, .headers = lp__subscribe_headers, .header_count = LP__SUBSCRIBE_HEADERS};
+
+static void stop_watching(lp__exchange *exchange)
+{
+    if (exchange->watched_fd >= 0 && exchange->http->watch)
+        lp__watch_remove(exchange->http->watch, exchange->watched_fd);
+    exchange->watched_fd = -1;
+}
+
+void lp__subscribe_gone(void *tag)
+{
+    lp__exchange *exchange = tag;
+    stop_watching(exchange);
+    if (exchange->is_waiting) {
+        exchange->is_waiting = false;
+        lp__manager_cancel(exchange->http->manager, &exchange->waiter);
+    }
+    lp__reply reply = poll_reply;
+    reply.close = true; /* libh2o closes the connection behind an answer that nobody reads */
+    lp__exchange_reply(exchange, &reply);
+}
+
+/* ---- answering ---------------------------------------------------------- */
+
+static void hold_events(lp__exchange *exchange, const lp_answer *answer)
+{
+    exchange->events =
+        h2o_mem_alloc_pool(&exchange->req->pool, answer->event_count * sizeof(*exchange->events));
+    for (size_t i = 0; i < answer->event_count; i++)
+        exchange->events[i] = lp_event_ref(answer->events[i]);
+    exchange->event_count = answer->event_count;
+}
+
+static bool is_better_copied(const lp_answer *answer, size_t length)
+{
+    return answer->event_count > PIECEWISE_EVENTS_MAX ||
+           (answer->event_count > PIECEWISE_EVENTS &&
+            length / answer->event_count < PIECEWISE_EVENT_BYTES);
+}
+
+/* The whole answer is with the kernel: with delete-after-first its events are gone now. Behind
+ * h2o_send the exchange may be gone too, and the connection's next request is being served. */
+static void on_written(h2o_generator_t *generator, h2o_req_t *req)
+{
+    lp__exchange *exchange = LP__CONTAINER(generator, lp__exchange, generator);
+    lp_manager *manager = exchange->http->manager;
+    if (manager)
+        lp__manager_retrieved(manager, exchange->events, exchange->event_count);
+    h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+}
+
+static void send_body(lp__exchange *exchange, const lp_answer *answer, h2o_iovec_t *pieces,
+                      size_t count, size_t length)
+{
+    lp__http *http = exchange->http;
+    bool deletes =
+        answer->event_count && lp__manager_options(http->manager)->delete_after_first_retrieval;
+    bool copies = is_better_copied(answer, length);
+    if (copies && http->inflight_bytes + length > 2 * (size_t)http->options.inflight_bytes_max) {
+        lp__reply reply = poll_reply;
+        reply.retry_after_s = 1;
+        lp__exchange_error(exchange, 503, &reply, "too many answers are being written");
+        return;
+    }
+    if (deletes || (answer->event_count && !copies))
+        hold_events(exchange, answer);
+    if (copies) {
+        char *body = h2o_mem_alloc_pool(&exchange->req->pool, length);
+        lp__answer_flatten((const lp_str *)(const void *)pieces, count, body);
+        pieces[0] = h2o_iovec_init(body, length);
+        count = 1;
+    }
+    lp__reply reply = poll_reply;
+    reply.close = answer->closing;
+    lp__exchange_set_headers(exchange, &reply, length);
+    if (deletes)
+        exchange->generator.proceed = on_written;
+    lp__exchange_send(exchange, pieces, count, length,
+                      deletes ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
+}
+
+_Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
+                   offsetof(lp_str, len) == offsetof(h2o_iovec_t, len),
+               "pieces are handed to libh2o as they are");
+
+static void on_answer(lp__waiter *waiter, const lp_answer *answer)
+{
+    lp__exchange *exchange = LP__CONTAINER(waiter, lp__exchange, waiter);
+    exchange->is_waiting = false;
+    stop_watching(exchange);
+
+    h2o_mem_pool_t *pool = &exchange->req->pool;
+    size_t count, max = lp__answer_pieces_max(answer);
+    lp_str few[2 * PIECEWISE_EVENTS + 1];
+    lp_str *pieces =
+        max <= sizeof(few) / sizeof(few[0]) ? few : h2o_mem_alloc_pool(pool, max * sizeof(*pieces));
+    char *scratch = answer->event_count ? NULL : h2o_mem_alloc_pool(pool, LP__ANSWER_SCRATCH);
+    size_t length = lp__answer_build(answer, scratch, pieces, &count);
+    send_body(exchange, answer, (h2o_iovec_t *)(void *)pieces, count, length);
+}
+
+/* ---- asking ------------------------------------------------------------- */
+
+static void refuse(lp__exchange *exchange, int status)
+{
+    lp__reply reply = poll_reply;
+    int http_status = lp__reply_status(status, &reply.retry_after_s);
+    reply.close = status == LP_ECLOSED;
+    lp__exchange_error(exchange, http_status, &reply,
+                       status == LP_EFULL ? "too many polls are waiting, try again later"
+                                          : lp_strerror(status));
+}
+
+static int watch(lp__exchange *exchange)
+{
+    lp__http *http = exchange->http;
+    int fd = lp__socket_of(exchange->req);
+    int status = LP_OK;
+    if (!http->watch)
+        status = lp__watch_open(http->loop, lp__subscribe_gone, &http->watch);
+    if (status == LP_OK)
+        status = lp__watch_add(http->watch, fd, exchange);
+    if (status == LP_OK)
+        exchange->watched_fd = fd;
+    return status;
+}
+
+static void park(lp__exchange *exchange, const lp_query *query)
+{
+    lp_manager *manager = exchange->http->manager;
+    exchange->waiter.answer = on_answer;
+    int status = manager ? lp__manager_subscribe(manager, query, &exchange->waiter) : LP_ECLOSED;
+    if (status == LP_OK) {
+        exchange->is_waiting = true;
+        status = watch(exchange);
+        if (status == LP_OK)
+            return;
+        exchange->is_waiting = false;
+        lp__manager_cancel(manager, &exchange->waiter);
+    }
+    refuse(exchange, status);
+}
+
+static lp_str raw_query(const h2o_req_t *req)
+{
+    if (req->query_at == SIZE_MAX)
+        return (lp_str){"", 0};
+    return (lp_str){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1};
+}
+
+static void answer_head(lp__exchange *exchange)
+{
+    /* What a poll will be answered is not known, so no length is told (RFC 9110, 8.6). */
+    lp__exchange_set_headers(exchange, &poll_reply, SIZE_MAX);
+    lp__exchange_send(exchange, NULL, 0, 0, H2O_SEND_STATE_FINAL);
+}
+
+void lp__serve_subscribe(lp__http *http, h2o_req_t *req)
+{
+    lp__exchange *exchange = lp__exchange_start(http, req);
+    if (!exchange)
+        return;
+    if (lp__method_is(req, "OPTIONS")) {
+        lp__exchange_reply(exchange, &(lp__reply){.status = 204, .allow = METHODS});
+        return;
+    }
+    if (!http->manager) {
+        refuse(exchange, LP_ECLOSED);
+        return;
+    }
+    lp__wire_query query;
+    if (lp__wire_query_read(raw_query(req), lp__manager_options(http->manager)->max_timeout_s,
+                            &query) != LP_OK) {
+        lp__reply reply = poll_reply;
+        char *body = h2o_mem_alloc_pool(&req->pool, query.error_len);
+        memcpy(body, query.error, query.error_len);
+        reply.body = (lp_str){body, query.error_len};
+        lp__exchange_reply(exchange, &reply);
+    } else if (lp__method_is(req, "HEAD")) {
+        answer_head(exchange);
+    } else {
+        park(exchange, &query.query);
+    }
+}

@@ -1,0 +1,268 @@
+/* Batches: everything that a store keeps in one commit. Filled by one thread, handed to the
+ * add-on's thread and back; never used by two at once. */
+#include "addon_nouns.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Makes room for one more element: the array, which may have moved, or NULL when there is no
+ * memory; then the old one is still good. */
+static void *grown(void *array, size_t *capacity, size_t count, size_t element)
+{
+    if (count < *capacity)
+        return array;
+    size_t wanted = *capacity ? *capacity * 2 : 16;
+    if (wanted > SIZE_MAX / 2 / element)
+        return NULL;
+    array = realloc(array, wanted * element);
+    if (array)
+        *capacity = wanted;
+    return array;
+}
+
+/* Appends bytes; `*at` is where they begin. */
+static int append(lp__batch_bytes *bytes, const char *base, size_t len, size_t *at)
+{
+    if (len > bytes->capacity - bytes->len) {
+        size_t wanted = bytes->capacity ? bytes->capacity * 2 : 1024;
+        while (wanted - bytes->len < len) {
+            if (wanted > SIZE_MAX / 4)
+                return LP_ENOMEM;
+            wanted *= 2;
+        }
+        char *base_now = realloc(bytes->base, wanted);
+        if (!base_now)
+            return LP_ENOMEM;
+        bytes->base = base_now;
+        bytes->capacity = wanted;
+    }
+    if (len)
+        memcpy(bytes->base + bytes->len, base, len);
+    *at = bytes->len;
+    bytes->len += len;
+    return LP_OK;
+}
+
+int lp_batch_new(lp_batch **out)
+{
+    *out = calloc(1, sizeof(**out));
+    return *out ? LP_OK : LP_ENOMEM;
+}
+
+void lp_batch_free(lp_batch *batch)
+{
+    if (!batch)
+        return;
+    lp_batch_clear(batch);
+    free(batch->items);
+    free(batch->removals);
+    free(batch->horizons);
+    free(batch->keys);
+    free(batch->text.base);
+    free(batch->reasons.base);
+    free(batch);
+}
+
+void lp_batch_clear(lp_batch *batch)
+{
+    for (size_t i = 0; i < batch->item_count; i++)
+        lp_event_unref(batch->items[i].event);
+    batch->item_count = batch->removal_count = batch->horizon_count = batch->key_count = 0;
+    batch->text.len = batch->reasons.len = 0;
+    batch->refused = 0;
+    batch->highest = 0;
+    batch->error.status = LP_OK;
+}
+
+int lp__batch_reserve(lp_batch *batch)
+{
+    lp__batch_item *items =
+        grown(batch->items, &batch->item_capacity, batch->item_count, sizeof(*items));
+    if (!items)
+        return LP_ENOMEM;
+    batch->items = items;
+    return LP_OK;
+}
+
+int lp_batch_add_event(lp_batch *batch, lp_event *event)
+{
+    uint64_t seq = lp_event_seq(event);
+    if (batch->item_count && seq <= lp_event_seq(batch->items[batch->item_count - 1].event))
+        return LP_EORDER;
+    if (lp__batch_reserve(batch) != LP_OK)
+        return LP_ENOMEM;
+    batch->items[batch->item_count++] =
+        (lp__batch_item){.event = lp_event_ref(event), .status = LP_OK, .reason = 0};
+    lp_batch_set_highest(batch, seq);
+    return LP_OK;
+}
+
+int lp_batch_add_removal(lp_batch *batch, uint64_t seq, lp_removal_reason reason)
+{
+    lp_removal *removals =
+        grown(batch->removals, &batch->removal_capacity, batch->removal_count, sizeof(*removals));
+    if (!removals)
+        return LP_ENOMEM;
+    batch->removals = removals;
+    removals[batch->removal_count++] = (lp_removal){.seq = seq, .reason = reason};
+    return LP_OK;
+}
+
+int lp_batch_add_horizon(lp_batch *batch, lp_str category, uint64_t seq)
+{
+    lp__batch_horizon *horizons =
+        grown(batch->horizons, &batch->horizon_capacity, batch->horizon_count, sizeof(*horizons));
+    if (!horizons)
+        return LP_ENOMEM;
+    batch->horizons = horizons;
+    size_t at;
+    if (append(&batch->text, category.base, category.len, &at))
+        return LP_ENOMEM;
+    horizons[batch->horizon_count++] =
+        (lp__batch_horizon){.category_at = at, .category_len = category.len, .seq = seq};
+    return LP_OK;
+}
+
+int lp_batch_add_idempotency(lp_batch *batch, const lp_idempotency *record)
+{
+    lp__batch_key *keys = grown(batch->keys, &batch->key_capacity, batch->key_count, sizeof(*keys));
+    if (!keys)
+        return LP_ENOMEM;
+    batch->keys = keys;
+    size_t at;
+    if (append(&batch->text, record->key.base, record->key.len, &at))
+        return LP_ENOMEM;
+    keys[batch->key_count++] = (lp__batch_key){.key_at = at, .record = *record};
+    return LP_OK;
+}
+
+void lp_batch_set_highest(lp_batch *batch, uint64_t seq)
+{
+    if (seq > batch->highest)
+        batch->highest = seq;
+}
+
+int lp_batch_status(const lp_batch *batch, size_t i, const char **reason)
+{
+    int status = i < batch->item_count ? batch->items[i].status : LP_EINVAL;
+    if (reason)
+        *reason = i < batch->item_count && batch->items[i].reason
+                      ? batch->reasons.base + batch->items[i].reason
+                      : lp_strerror(status);
+    return status;
+}
+
+/* ---- what a hook reads -------------------------------------------------- */
+
+size_t lp_batch_event_count(const lp_batch *batch)
+{
+    return batch->item_count;
+}
+
+const lp_event *lp_batch_event(const lp_batch *batch, size_t i)
+{
+    return i < batch->item_count ? batch->items[i].event : NULL;
+}
+
+size_t lp_batch_removal_count(const lp_batch *batch)
+{
+    return batch->removal_count;
+}
+
+lp_removal lp_batch_removal(const lp_batch *batch, size_t i)
+{
+    return i < batch->removal_count ? batch->removals[i] : (lp_removal){0, LP_REMOVED_RING};
+}
+
+size_t lp_batch_horizon_count(const lp_batch *batch)
+{
+    return batch->horizon_count;
+}
+
+lp_horizon lp_batch_horizon(const lp_batch *batch, size_t i)
+{
+    lp_horizon horizon = {{NULL, 0}, 0};
+    if (i < batch->horizon_count) {
+        const lp__batch_horizon *kept = &batch->horizons[i];
+        horizon.category.len = kept->category_len;
+        if (kept->category_len)
+            horizon.category.base = batch->text.base + kept->category_at;
+        horizon.seq = kept->seq;
+    }
+    return horizon;
+}
+
+size_t lp_batch_idempotency_count(const lp_batch *batch)
+{
+    return batch->key_count;
+}
+
+lp_idempotency lp_batch_idempotency(const lp_batch *batch, size_t i)
+{
+    if (i >= batch->key_count)
+        return (lp_idempotency){{NULL, 0}, 0, 0, 0, 0};
+    lp_idempotency record = batch->keys[i].record;
+    record.key.base = record.key.len ? batch->text.base + batch->keys[i].key_at : NULL;
+    return record;
+}
+
+uint64_t lp_batch_highest(const lp_batch *batch)
+{
+    return batch->highest;
+}
+
+/* ---- what a hook answers ------------------------------------------------ */
+
+void lp__batch_begin(lp_batch *batch, const lp_store_sink *sink)
+{
+    for (size_t i = 0; batch->refused && i < batch->item_count; i++) {
+        if (batch->items[i].status != LP_OK)
+            batch->refused--;
+        batch->items[i].status = LP_OK;
+        batch->items[i].reason = 0;
+    }
+    batch->reasons.len = 0;
+    batch->error.status = LP_OK;
+    batch->sink = sink;
+}
+
+void lp_batch_fail(lp_batch *batch, size_t i, int status, const char *reason)
+{
+    if (i >= batch->item_count)
+        return;
+    lp__batch_item *item = &batch->items[i];
+    batch->refused += item->status == LP_OK;
+    item->status = status < 0 ? status : LP_EINVAL;
+    item->reason = 0;
+    if (!reason || !reason[0])
+        return;
+    /* Offset 0 means none. A reason that finds no memory is replaced by the text of the status. */
+    size_t at;
+    if (batch->reasons.len == 0 && append(&batch->reasons, "", 1, &at))
+        return;
+    if (batch->reasons.len < UINT32_MAX &&
+        append(&batch->reasons, reason, strlen(reason) + 1, &at) == LP_OK)
+        item->reason = (uint32_t)at;
+}
+
+bool lp_batch_failed(const lp_batch *batch, size_t i)
+{
+    return i < batch->item_count && batch->items[i].status != LP_OK;
+}
+
+void lp_batch_log(lp_batch *batch, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    lp__noun_log(batch->sink, format, args);
+    va_end(args);
+}
+
+int lp_batch_error(lp_batch *batch, int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    lp__noun_error(&batch->error, status, format, args);
+    va_end(args);
+    return status;
+}

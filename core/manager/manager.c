@@ -1,0 +1,297 @@
+/* The manager's life on its home loop: start, the end of a turn, state, figures, free. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../engine/hash.h"
+#include "addon_nouns.h"
+#include "manager_private.h"
+
+const char *lp_state_name(lp_state state)
+{
+    static const char *const names[] = {"starting", "serving", "in doubt",
+                                        "draining", "closed",  "failed"};
+    return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
+}
+
+lp__now lp__manager_now(void)
+{
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return (lp__now){.wall_ms = (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000,
+                     .mono_ms = (int64_t)(uv_hrtime() / 1000000)};
+}
+
+/* ---- state -------------------------------------------------------------- */
+
+lp_state lp__state(const lp_manager *manager)
+{
+    return (lp_state)atomic_load_explicit(&manager->state, memory_order_acquire);
+}
+
+lp_state lp_manager_state(const lp_manager *manager)
+{
+    return lp__state(manager);
+}
+
+void lp__manager_set_state(lp_manager *manager, lp_state state, const lp_error *error)
+{
+    atomic_store_explicit(&manager->state, (int)state, memory_order_release);
+    if (manager->options.on_state != NULL)
+        manager->options.on_state(manager, state, error, manager->options.state_ctx);
+}
+
+void lp__manager_log(const lp_manager *manager, lp_log_level level, const char *format, ...)
+{
+    if (manager->options.on_log == NULL)
+        return;
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    manager->options.on_log(manager->options.log_ctx, level, line);
+}
+
+/* ---- the turn of the loop ----------------------------------------------- */
+
+void lp__manager_wake(lp_manager *manager)
+{
+    uv_async_send(&manager->wake);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    (void)wake; /* the end of the turn does the work */
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+static void set_timer(lp_manager *manager)
+{
+    int64_t deadline = lp__engine_deadline(manager->engine);
+    if (manager->jobs_out == 0 && manager->changes_at_ms < deadline)
+        deadline = manager->changes_at_ms;
+    int64_t now = lp__manager_now().mono_ms;
+    if (deadline == manager->timer_at_ms && deadline > now)
+        return;
+    manager->timer_at_ms = deadline;
+    if (deadline == INT64_MAX) {
+        uv_timer_stop(&manager->timer);
+        return;
+    }
+    uv_update_time(manager->loop);
+    uv_timer_start(&manager->timer, on_timer, deadline > now ? (uint64_t)(deadline - now) : 0, 0);
+}
+
+static void look_after_start(lp_manager *manager)
+{
+    lp_error error;
+    switch (lp__worker_phase_get(manager->worker, &error)) {
+    case LP__WORKER_OPEN:
+        manager->replaying->engine = NULL; /* ours now */
+        lp__manager_set_state(manager, LP_STATE_SERVING, NULL);
+        break;
+    case LP__WORKER_FAILED:
+        manager->replaying->engine = NULL;
+        lp__manager_log(manager, LP_LOG_ERROR, "%s", error.message);
+        lp__manager_set_state(manager, LP_STATE_FAILED, &error);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Everything that came in during a turn of the loop is worked off here, once, before the loop
+ * waits. */
+static void work_off(lp_manager *manager)
+{
+    lp__publish_collect(manager);
+    lp__publish_mailbox(manager);
+    manager->in_engine = true;
+    lp__engine_flush(manager->engine, lp__manager_now());
+    manager->in_engine = false;
+    lp__publish_submit(manager);
+    lp__publish_run_completions(manager);
+}
+
+static void on_turn_end(uv_prepare_t *turn)
+{
+    lp_manager *manager = turn->data;
+    if (lp__state(manager) == LP_STATE_STARTING && manager->ending == RUNNING)
+        look_after_start(manager);
+    lp_state state = lp__state(manager);
+    if (state == LP_STATE_SERVING || state == LP_STATE_IN_DOUBT) {
+        work_off(manager);
+        set_timer(manager);
+        if (manager->completed.first != NULL ||
+            (manager->gathering != NULL && manager->jobs_out == 0))
+            lp__manager_wake(manager); /* callbacks made new work */
+    }
+    if (manager->ending != RUNNING)
+        lp__shutdown_step(manager); /* may free the manager */
+}
+
+/* ---- start -------------------------------------------------------------- */
+
+static int make_engine(lp_manager *manager)
+{
+    const lp_manager_options *options = &manager->options;
+    lp__engine_options engine = {
+        .event_buffer_max = (size_t)options->event_buffer_max,
+        .event_ttl_ms = options->event_ttl_s * 1000,
+        .delete_after_first_retrieval = options->delete_after_first_retrieval,
+        .waiters_max = (size_t)options->waiters_max,
+        .categories_max = (size_t)options->categories_max,
+        .events_max = (size_t)options->events_max,
+        .events_bytes_max = (size_t)options->events_bytes_max,
+        .answer_bytes_max = (size_t)options->answer_bytes_max,
+        .has_store = options->addon != NULL,
+    };
+    if (uv_random(NULL, NULL, engine.seed, sizeof(engine.seed), 0, NULL) != 0)
+        return LP_EIO;
+    return lp__engine_new(&engine, lp__manager_now(), &manager->engine);
+}
+
+static int open_handles(lp_manager *manager)
+{
+    if (uv_async_init(manager->loop, &manager->wake, on_wake) != 0)
+        return LP_ENOMEM;
+    uv_prepare_init(manager->loop, &manager->turn);
+    uv_timer_init(manager->loop, &manager->timer);
+    uv_timer_init(manager->loop, &manager->shutdown_timer);
+    manager->wake.data = manager->turn.data = manager->timer.data = manager->shutdown_timer.data =
+        manager;
+    uv_prepare_start(&manager->turn, on_turn_end);
+    uv_unref((uv_handle_t *)&manager->turn);
+    uv_unref((uv_handle_t *)&manager->timer);
+    return LP_OK;
+}
+
+static void free_manager(lp_manager *manager)
+{
+    if (manager->http.free_http != NULL)
+        manager->http.free_http(manager->http.http);
+    lp__engine_free(manager->engine);
+    free(manager->replaying);
+    uv_mutex_destroy(&manager->mailbox_mutex);
+    free(manager);
+}
+
+int lp_manager_start(struct uv_loop_s *loop, const lp_manager_options *options, lp_manager **out,
+                     lp_error *error)
+{
+    lp_manager_options filled;
+    int status = lp__manager_options_fill(options, &filled, error);
+    if (status != LP_OK)
+        return status;
+    lp_addon table;
+    if (filled.addon != NULL && (status = lp__addon_read(filled.addon, &table, error)) != LP_OK)
+        return status;
+
+    lp_manager *manager = calloc(1, sizeof(*manager));
+    if (manager == NULL)
+        return lp_error_set(error, LP_ENOMEM, "out of memory");
+    if (uv_mutex_init(&manager->mailbox_mutex) != 0) {
+        free(manager);
+        return lp_error_set(error, LP_ENOMEM, "out of memory");
+    }
+    manager->options = filled;
+    manager->loop = loop;
+    manager->home = uv_thread_self();
+    lp__queue_init(&manager->mailbox);
+    lp__queue_init(&manager->completed);
+    lp__queue_init(&manager->waiting);
+    manager->changes_at_ms = manager->timer_at_ms = INT64_MAX;
+    manager->shutdown_calls_last = &manager->shutdown_calls;
+    bool stored = filled.addon != NULL;
+    atomic_init(&manager->state, stored ? LP_STATE_STARTING : LP_STATE_SERVING);
+
+    status = make_engine(manager);
+    if (status == LP_OK && !stored)
+        lp__engine_raise_floor(manager->engine, lp__manager_now());
+    if (status == LP_OK)
+        status = open_handles(manager);
+    if (status != LP_OK) {
+        free_manager(manager);
+        return lp_error_set(error, status, "cannot start a manager: %s", lp_strerror(status));
+    }
+    if (stored && (status = lp__replay_start(manager, error)) != LP_OK) {
+        /* the handles are the loop's until they are closed: the manager ends by itself */
+        manager->options.addon = NULL;
+        manager->options.on_state = NULL;
+        atomic_store(&manager->state, LP_STATE_FAILED);
+        lp_manager_shutdown(manager, 0, lp__shutdown_free, NULL);
+        return status;
+    }
+    *out = manager;
+    return LP_OK;
+}
+
+int lp_manager_free(lp_manager *manager)
+{
+    if (manager == NULL)
+        return LP_OK;
+    if (lp__state(manager) != LP_STATE_CLOSED)
+        return LP_EINVAL;
+    free_manager(manager);
+    return LP_OK;
+}
+
+/* ---- for core/http ------------------------------------------------------ */
+
+const lp_manager_options *lp__manager_options(const lp_manager *manager)
+{
+    return &manager->options;
+}
+
+struct uv_loop_s *lp__manager_loop(const lp_manager *manager)
+{
+    return manager->loop;
+}
+
+lp__manager_http *lp__manager_http_slot(lp_manager *manager)
+{
+    return &manager->http;
+}
+
+/* ---- figures ------------------------------------------------------------ */
+
+void lp_manager_stats(const lp_manager *manager, lp_stats *out, size_t size)
+{
+    lp_stats stats = {.state = lp__state(manager)};
+    bool engine_is_ours = stats.state != LP_STATE_STARTING && manager->engine != NULL &&
+                          !(manager->replaying != NULL && manager->replaying->engine != NULL);
+    if (engine_is_ours) {
+        lp__engine_stats engine;
+        lp__engine_stats_get(manager->engine, &engine);
+        stats.waiters = engine.waiters;
+        stats.categories = engine.categories;
+        stats.events = engine.events;
+        stats.events_bytes = engine.events_bytes;
+        stats.answered = engine.answered;
+        stats.timed_out = engine.timed_out;
+        stats.delivered = engine.delivered;
+        stats.evicted = engine.evicted;
+        stats.expired = engine.expired;
+        stats.retrieved = engine.retrieved;
+    }
+    stats.pending = atomic_load(&manager->pending);
+    stats.pending_bytes = atomic_load(&manager->pending_bytes);
+    stats.published = manager->count.published;
+    stats.refused = manager->count.refused;
+    stats.batches = manager->count.batches;
+    stats.failed_batches = manager->count.failed_batches;
+    if (manager->replaying != NULL) {
+        stats.replayed = atomic_load(&manager->replaying->events);
+        stats.damaged_records = atomic_load(&manager->replaying->damaged);
+    }
+    if (manager->worker != NULL)
+        stats.commit_since_ms = lp__worker_busy_ms(manager->worker);
+    memcpy(out, &stats, size < sizeof(stats) ? size : sizeof(stats));
+}

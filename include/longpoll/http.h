@@ -1,0 +1,104 @@
+/* Long polling over HTTP/1.1, on libh2o and libuv. Link `longpoll::http`.
+ *
+ * Three ways in, from the most to the least of your own:
+ *   - you have a libh2o server and checks of your own: call lp_http_subscribe and lp_http_publish
+ * from your handler;
+ *   - you have a libh2o server: lp_http_mount_events and lp_http_mount_publish on any path of any
+ * host;
+ *   - you have a libuv loop: lp_server_start.
+ * Everything runs on the home loop of the manager; a libh2o context that is used with it must be on
+ * that loop.
+ *
+ * The host program must ignore SIGPIPE (libuv writes without MSG_NOSIGNAL): what mounts or starts
+ * checks it and refuses otherwise. Switch HTTP/2 off in a config of your own:
+ * `config.http1.upgrade_to_http2 = 0`, and no "h2" in ALPN; libh2o 2.2's HTTP/2 can be made to
+ * abort the process. libh2o aborts when it is out of memory. */
+#ifndef LONGPOLL_HTTP_H
+#define LONGPOLL_HTTP_H
+
+#include <longpoll/manager.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct st_h2o_hostconf_t;
+struct st_h2o_req_t;
+struct sockaddr;
+
+/* Bounds of the HTTP side of one manager; zero means the default. */
+typedef struct lp_http_options {
+    size_t struct_size;        /* set by LP_HTTP_OPTIONS_INIT */
+    int64_t header_bytes_max;  /* request line and headers: 16 KiB (431) */
+    int64_t body_bytes_max;    /* of a publish: event_bytes_max and 8 KiB (413) */
+    int64_t answer_timeout_ms; /* an answer must be written whole by then, else it is cut: 30,000 */
+    int64_t
+        inflight_bytes_max; /* answers being written, in all: 256 MiB; past it the slowest is cut */
+    bool refuse_foreign_origin; /* 403 to a publish from a page of another origin */
+} lp_http_options;
+
+#define LP_HTTP_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        sizeof(lp_http_options)                                                                    \
+    }
+
+/* Sets the bounds, before the first request. Optional. LP_EINVAL with a sentence; LP_ENOMEM. */
+LP_API int lp_http_configure(lp_manager *manager, const lp_http_options *options, lp_error *error);
+
+/* Mounts a handler on `path` of a host of your own h2o config, before its context is made. The
+ * manager must outlive the config. LP_EINVAL: SIGPIPE is not ignored. */
+LP_API int lp_http_mount_events(lp_manager *manager, struct st_h2o_hostconf_t *host,
+                                const char *path, lp_error *error);
+LP_API int lp_http_mount_publish(lp_manager *manager, struct st_h2o_hostconf_t *host,
+                                 const char *path, lp_error *error);
+/* 200 while the manager serves, 503 while it is starting, draining or in doubt, and a JSON body
+ * that says which. */
+LP_API int lp_http_mount_health(lp_manager *manager, struct st_h2o_hostconf_t *host,
+                                const char *path, lp_error *error);
+
+/* Serves one request from a handler of yours, whatever its path, after your own checks. The request
+ * is answered now or later in every case; your handler returns 0. */
+LP_API void lp_http_subscribe(lp_manager *manager, struct st_h2o_req_t *req);
+LP_API void lp_http_publish(lp_manager *manager, struct st_h2o_req_t *req);
+
+/* ---- a server for programs that have none ------------------------------- */
+
+typedef struct lp_server lp_server;
+
+typedef struct lp_server_options {
+    size_t struct_size;         /* set by LP_SERVER_OPTIONS_INIT */
+    const char *listen;         /* "127.0.0.1:8101", "[::1]:8101", port 0: any free one */
+    const char *events_path;    /* "/events"; "" serves none. NULL: the default, here and below */
+    const char *publish_path;   /* "/publish" */
+    const char *health_path;    /* "/health" */
+    int64_t connections_max;    /* 0: 20,000, or what the descriptor limit leaves; past it 503 */
+    int64_t request_timeout_ms; /* a request's headers and body must be in by then, and an idle
+                                   connection is closed: 10,000 */
+} lp_server_options;
+
+#define LP_SERVER_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        sizeof(lp_server_options)                                                                  \
+    }
+
+/* Listens and serves on the manager's home loop. LP_EINVAL: an option, an address, SIGPIPE is not
+ * ignored; LP_EINUSE: the address; LP_EACCES; LP_ENOMEM; each with a sentence in `error`. */
+LP_API int lp_server_start(lp_manager *manager, const lp_server_options *options, lp_server **out,
+                           lp_error *error);
+
+/* The port it listens on. */
+LP_API int lp_server_port(const lp_server *server);
+
+/* Connections that are open now. */
+LP_API size_t lp_server_connections(const lp_server *server);
+
+/* Closes the listener at once and every connection when its answer is out, what is left at the
+ * deadline too; then calls `done` (may be NULL) and frees the server. Shut the manager down first,
+ * or at the same time: that answers its waiters. A second call is LP_OK and changes nothing. */
+LP_API int lp_server_stop(lp_server *server, int64_t timeout_ms, void (*done)(void *ctx),
+                          void *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

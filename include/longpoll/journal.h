@@ -1,0 +1,45 @@
+/* The file journal: a persistence add-on that appends to segments in a directory of its own.
+ * addons/journal/FORMAT.md says what is in them. Link `longpoll::journal`. */
+#ifndef LONGPOLL_JOURNAL_H
+#define LONGPOLL_JOURNAL_H
+
+#include <stdbool.h>
+
+#include <longpoll/addon.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum lp_sync {
+    LP_SYNC_INTERVAL = 0, /* written before it is acknowledged (kill -9 loses nothing), on disk
+                             within the interval: a power cut loses at most that */
+    LP_SYNC_ALWAYS = 1,   /* on disk before it is acknowledged: a power cut loses nothing */
+    LP_SYNC_NEVER = 2     /* written before it is acknowledged; the kernel decides when to disk */
+} lp_sync;
+
+typedef struct lp_journal_options {
+    size_t struct_size; /* set by LP_JOURNAL_OPTIONS_INIT */
+    lp_sync sync;
+    int64_t sync_interval_ms; /* 0: 1000 */
+    int64_t segment_bytes;    /* 0: 16 MiB; at least 4096 */
+    bool read_only;           /* look, change nothing: on_publish fails with LP_EACCES */
+} lp_journal_options;
+
+#define LP_JOURNAL_OPTIONS_INIT                                                                    \
+    {                                                                                              \
+        sizeof(lp_journal_options), LP_SYNC_INTERVAL, 0, 0, false                                  \
+    }
+
+/* A journal in `directory`, which is made when it is missing (its parent must exist). Nothing is
+ * touched before the add-on is started. `options` may be NULL. The add-on belongs to whoever starts
+ * it; one that never was started is freed with its own `destroy`.
+ * LP_EINVAL: a negative number, an empty path; `error` (may be NULL) has the sentence. LP_ENOMEM.
+ */
+LP_API int lp_journal_new(const char *directory, const lp_journal_options *options, lp_addon **out,
+                          lp_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,69 @@
+/* The conformance kit itself: a sound add-on passes every case, and for each way to break the
+ * contract there is a case that finds it, the case that is meant to.
+ *
+ *     conformance_broken [CASE] */
+#include "log_addon.h"
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int make(void *ctx, const char *directory, lp_addon **out, lp_error *error)
+{
+    int status = log_addon_new(directory, *(log_defect *)ctx, out);
+    return status == LP_OK ? LP_OK : lp_error_set(error, status, "log: no memory");
+}
+
+static const struct {
+    const char *label;
+    log_defect defect;
+    const char *finds; /* the case */
+} runs[] = {
+    {"sound", LOG_SOUND, NULL},
+    {"loses the last event", LOG_LOSES_THE_LAST_EVENT, "order"},
+    {"reverses the order", LOG_REVERSES_THE_ORDER, "order"},
+    {"keeps half a batch", LOG_KEEPS_HALF_A_BATCH, "all-or-nothing"},
+    {"takes large events", LOG_TAKES_LARGE_EVENTS, "refused-event"},
+    {"cuts one too many", LOG_CUTS_ONE_TOO_MANY, "replay-cuts"},
+    {"cuts the young", LOG_CUTS_THE_YOUNG, "replay-cuts"},
+    {"forgets removals", LOG_FORGETS_REMOVALS, "removals"},
+    {"forgets the highest", LOG_FORGETS_THE_HIGHEST, "highest"},
+    {"forgets keys", LOG_FORGETS_KEYS, "keys"},
+    {"drops the horizon", LOG_DROPS_THE_HORIZON, "horizon"},
+    {"drops the floor", LOG_DROPS_THE_FLOOR, "horizon"},
+    {"ends text at NUL", LOG_ENDS_TEXT_AT_NUL, "restart"},
+    {"writes later", LOG_WRITES_LATER, "kill"},
+};
+
+/* Whether the kit said what it should have. */
+static int is_right(const run_report *report, const char *finds)
+{
+    char name[64];
+    snprintf(name, sizeof(name), " %s ", finds ? finds : "");
+    return finds ? strstr(report->failed_cases, name) != NULL : report->failed_cases[0] == '\0';
+}
+
+int main(int argc, char **argv)
+{
+    int passed = 0, failed = 0;
+    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+        log_defect defect = runs[i].defect;
+        run_report report = {.label = runs[i].label, .quiet = 1};
+        lp_conformance conformance = LP_CONFORMANCE_INIT;
+        conformance.name = "log";
+        conformance.make = make;
+        conformance.ctx = &defect;
+        conformance.claims = LP_CLAIM_ALL;
+        conformance.event_bytes_max = LOG_EVENT_BYTES_MAX;
+        if (report_run(&report, &conformance, argc, argv) < 0)
+            return 1;
+        int right = is_right(&report, runs[i].finds);
+        if (!right && argc < 2)
+            printf("the kit should have failed \"%s\" in \"%s\", it failed:%s\n", runs[i].label,
+                   runs[i].finds ? runs[i].finds : "none", report.failed_cases);
+        passed += right;
+        failed += !right;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return argc < 2 && failed != 0;
+}

@@ -1,0 +1,208 @@
+"""The disk says no, for real: EIO by strace on the calls that the journal makes, short writes and
+EFBIG by RLIMIT_FSIZE, a full disk on a tmpfs of a few megabytes, and no descriptors left.
+
+A publish that could not be kept is answered 503 with the reason, is seen by nobody, and does not
+come back at the next start. Everything else goes on.
+"""
+import json
+import os
+import resource
+import shutil
+import subprocess
+import time
+
+import daemon
+
+BIG = "x" * 20000
+
+
+class FailingIO(daemon.TestCase):
+    FLAGS = ("--event-buffer", "100000", "--max-answer-bytes", "64MiB")
+
+    def publish_some(self, server, count, first=0, pad=""):
+        """Publishes first, first + 1, … one after the other: the numbers (kept, refused)."""
+        kept, refused = [], []
+        connection = server.connection()
+        for n in range(first, first + count):
+            status, body = server.publish("c", {"n": n, "pad": pad}, connection)
+            self.assertIn(status, (200, 503), body)
+            if status == 200:
+                kept.append(n)
+            else:
+                self.assertGreater(len(json.loads(body)["error"]), 10, "no reason is given")
+                refused.append(n)
+        connection.close()
+        return kept, refused
+
+    def assert_kept(self, kept, store=None):
+        """A new start finds exactly these."""
+        server = self.start(*self.FLAGS, store=store or self.store)
+        there = [data["n"] for data in server.kept("c", {"n": -1})]
+        self.assertEqual(there, kept)
+
+    def seen_by_a_poll(self, server):
+        answer = server.poll("c", since_time=1)
+        return [event["data"]["n"] for event in answer.get("events", [])]
+
+
+class InjectedErrors(FailingIO):
+    """strace makes the n-th call of a kind fail."""
+
+    def setUp(self):
+        super().setUp()
+        why = daemon.strace_refuses()
+        if why:
+            self.skipTest(why)
+
+    def run_with(self, inject, sync):
+        """Publishes while `inject` is at work, kills it, looks at what a new start finds."""
+        store = f"{self.store}?sync={sync}&segment=64KiB"
+        trace = os.path.join(self.directory, "trace")
+        try:
+            server = self.start(*self.FLAGS, store=store, prefix=daemon.strace(inject, trace))
+            kept, refused = self.publish_some(server, 25, pad=BIG[:5000])
+            self.assertEqual(self.seen_by_a_poll(server), kept)
+            self.assertIsNone(server.process.poll(), server.log())
+            server.kill()
+        except daemon.Failed as failed:
+            # It may refuse to start, with a sentence, but only that.
+            self.assertIn("longpolld ended with 1:", str(failed))
+            self.assertRegex(str(failed), r'longpolld: store ".*": .*')
+            kept, refused = [], []
+        with open(trace, encoding="utf-8", errors="replace") as file:
+            self.assertIn("INJECTED", file.read(), "the call was never made")
+        self.assert_kept(kept, store)
+        shutil.rmtree(os.path.join(self.directory, "store"))
+        return kept, refused
+
+    def each_call(self, call, error, sync):
+        """Lets the n-th call fail, once and from then on, for several n."""
+        for n in (1, 2, 3, 5, 8, 13):
+            for repeat in ("", "+"):
+                rule = f"{call}:error={error}:when={n}{repeat}"
+                with self.subTest(rule):
+                    self.run_with(rule, sync)
+
+    def test_write_errors_lose_nothing_that_was_acknowledged(self):
+        self.each_call("pwrite64", "EIO", "never")
+
+    def test_a_full_disk_at_any_write_loses_nothing(self):
+        self.each_call("pwrite64", "ENOSPC", "always")
+
+    def test_sync_errors_lose_nothing_that_was_acknowledged(self):
+        self.each_call("fdatasync", "EIO", "always")
+
+    def test_one_failed_write_costs_one_batch_at_most(self):
+        kept, refused = self.run_with("pwrite64:error=EIO:when=12", "always")
+        self.assertLessEqual(len(refused), 1)
+        self.assertGreaterEqual(len(kept), 24)
+
+
+class ShortWrites(FailingIO):
+    def test_a_file_size_limit_refuses_publishes_and_keeps_the_rest(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
+
+        store = self.store + "?sync=always&segment=16MiB"
+        try:
+            server = self.start(*self.FLAGS, store=store, preexec_fn=limit)
+        except daemon.Failed as failed:
+            self.assertRegex(str(failed), r'longpolld: store ".*": .*')
+            return
+        kept, refused = self.publish_some(server, 60, pad=BIG)
+        self.assert_healthy_or_in_doubt(server)
+        self.assertEqual(self.seen_by_a_poll(server), kept)
+        server.kill()
+        self.assert_kept(kept, store)
+
+    def assert_healthy_or_in_doubt(self, server):
+        self.assertIsNone(server.process.poll(), server.log())
+        self.assertIn(server.request("GET", "/health")[0], (200, 503))
+
+
+class FullDisk(FailingIO):
+    """A tmpfs of 8 MiB, and a file on it that takes the space away and gives it back."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = os.path.join(self.directory, "disk")
+        os.mkdir(self.disk)
+        if os.geteuid() != 0:
+            self.skipTest("mounting a tmpfs takes root")
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", self.disk],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            self.skipTest("no tmpfs: " + done.stderr.strip())
+        self.addCleanup(subprocess.run, ["umount", "-l", self.disk])
+        self.store = f"journal:{self.disk}/store?sync=always&segment=256KiB"
+
+    def fill(self):
+        with open(os.path.join(self.disk, "ballast"), "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+
+    def test_a_full_disk_refuses_publishes_serves_polls_and_goes_on_by_itself(self):
+        server = self.start(*self.FLAGS)
+        kept, refused = self.publish_some(server, 10)
+        self.assertEqual(refused, [])
+        self.fill()
+        while not refused:
+            more, refused = self.publish_some(server, 10, first=kept[-1] + 1, pad=BIG)
+            kept += more
+        status, body = server.publish("c", {"n": -2, "pad": BIG})
+        self.assertEqual(status, 503)
+        self.assertRegex(json.loads(body)["error"].lower(), "no space|full|space")
+        self.assertEqual(self.seen_by_a_poll(server), kept)
+        # An idle poll still gets its timeout answer.
+        self.assertIn("timeout", server.poll("other"))
+
+        os.unlink(os.path.join(self.disk, "ballast"))
+        first, end = 100000, time.monotonic() + daemon.DEADLINE_S
+        while True:
+            more, refused = self.publish_some(server, 1, first=first)
+            kept, first = kept + more, first + 1
+            if more:
+                break
+            self.assertLess(time.monotonic(), end, "it does not go on: " + server.log())
+        self.assert_healthy(server)
+        self.assertEqual(self.seen_by_a_poll(server), kept)
+        server.kill()
+        self.assert_kept(kept)
+
+
+class NoDescriptors(FailingIO):
+    def test_without_free_descriptors_the_store_and_open_connections_go_on(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+        store = self.store + "?segment=64KiB"
+        server = self.start(*self.FLAGS, store=store, preexec_fn=limit)
+        connection = server.connection()
+        self.assertEqual(server.publish("c", {"n": 0}, connection)[0], 200)
+        crowd = [server.connect() for _ in range(150)]
+        # Its segments are small: it opens new ones all the time.
+        kept = [0]
+        for n in range(1, 60):
+            status, body = server.publish("c", {"n": n, "pad": BIG}, connection)
+            self.assertEqual(status, 200, body)
+            kept.append(n)
+        for one in crowd:
+            one.close()
+        connection.close()
+        end = time.monotonic() + daemon.DEADLINE_S
+        while True:
+            try:
+                if server.request("GET", "/health")[0] == 200:
+                    break
+            except OSError:
+                pass
+            self.assertLess(time.monotonic(), end, "it does not come back: " + server.log())
+        server.kill()
+        self.assert_kept(kept, store)
+
+
+if __name__ == "__main__":
+    daemon.main()

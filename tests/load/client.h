@@ -1,0 +1,70 @@
+/* A small HTTP/1.1 client for the load programs: raw non-blocking sockets on one epoll instance,
+ * keep-alive, one request at a time per connection. It shares no code with the server under test
+ * and knows no HTTP library.
+ *
+ * One thread. The connections live in the caller's memory and stay put while they are open. */
+#ifndef LOAD_CLIENT_H
+#define LOAD_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sys/socket.h>
+
+typedef struct http_client {
+    int epoll;
+    struct sockaddr_storage address;
+    socklen_t address_len;
+    char host[128];        /* for the Host header */
+    size_t opened;         /* connections ever made: spreads them over source addresses */
+    uint64_t answers;      /* in all */
+    uint64_t answer_bytes; /* of bodies, in all */
+} http_client;
+
+typedef struct connection connection;
+
+struct connection {
+    /* Set by the caller. An answer has come: `body` is terminated, may be written to, and is gone
+     * when the callback returns. */
+    void (*on_answer)(connection *c, int status, char *body, size_t len);
+    /* The connection failed or was closed while a request was out. It may be used again: the next
+     * request opens a new one. */
+    void (*on_lost)(connection *c, int error);
+    void *owner;
+
+    /* Read by the caller. */
+    bool busy;        /* a request is out */
+    bool connected;   /* the socket is */
+    uint64_t sent_us; /* when the last request was handed to the kernel first */
+
+    /* The client's own. */
+    http_client *client;
+    int fd; /* -1: closed */
+    bool open, wants_write;
+    char *out, *in;
+    size_t out_at, out_len, out_capacity, in_len, in_capacity;
+};
+
+/* "http://HOST:PORT"; HOST is a numeric address. Ends the program with a sentence on a bad URL. */
+void client_init(http_client *client, const char *url);
+
+/* Microseconds of the monotonic clock; milliseconds since the epoch. */
+uint64_t now_us(void);
+int64_t now_wall_ms(void);
+
+/* Handles what comes until `until_us`, at most once round: returns as soon as something came. */
+void client_turn(http_client *client, uint64_t until_us);
+
+/* The connection is made when the first request is sent, or now by connection_open. */
+void connection_init(connection *c, http_client *client);
+void connection_open(connection *c);
+void connection_get(connection *c, const char *path_and_query);
+void connection_post(connection *c, const char *path, const char *body, size_t len);
+
+/* Closes at once: by FIN, or by RST when `reset`. Fine when it is closed. */
+void connection_close(connection *c, bool reset);
+/* The same, and frees what it holds. */
+void connection_free(connection *c);
+
+#endif

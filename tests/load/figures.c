@@ -1,0 +1,161 @@
+/* See figures.h. One thread. */
+#include "figures.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int failed_checks;
+
+void fail(const char *format, ...)
+{
+    va_list args;
+
+    fflush(stdout);
+    fputs("error: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    exit(2);
+}
+
+void check(bool holds, const char *format, ...)
+{
+    va_list args;
+
+    if (holds)
+        return;
+    failed_checks++;
+    fputs("FAILED: ", stdout);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+}
+
+int checks_result(void)
+{
+    puts(failed_checks ? "result: FAILED" : "result: ok");
+    return failed_checks ? 1 : 0;
+}
+
+void options_check(int argc, char **argv, int first, const char *const *known)
+{
+    for (int i = first; i < argc; i += 2) {
+        size_t k = 0;
+        while (known[k] && strcmp(known[k], argv[i]) != 0)
+            k++;
+        if (!known[k])
+            fail("option \"%s\": unknown (see the top of the program's source)", argv[i]);
+        if (i + 1 >= argc)
+            fail("option \"%s\": needs a value", argv[i]);
+    }
+}
+
+const char *option_text(int argc, char **argv, const char *name, const char *otherwise)
+{
+    for (int i = 1; i + 1 < argc; i++)
+        if (!strcmp(argv[i], name))
+            return argv[i + 1];
+    return otherwise;
+}
+
+long option_number(int argc, char **argv, const char *name, long otherwise)
+{
+    const char *text = option_text(argc, argv, name, NULL);
+    char *end;
+    long value;
+
+    if (!text)
+        return otherwise;
+    value = strtol(text, &end, 10);
+    if (*end != '\0' || end == text || value < 0)
+        fail("option %s \"%s\": not a number", name, text);
+    return value;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+void figures_sort(uint32_t *values, size_t count)
+{
+    if (count)
+        qsort(values, count, sizeof *values, compare);
+}
+
+uint32_t figures_at(const uint32_t *sorted, size_t count, double p)
+{
+    size_t at = (size_t)(p * (double)count);
+
+    if (count == 0)
+        return 0;
+    return sorted[at < count ? at : count - 1];
+}
+
+uint64_t process_cpu_us(long pid)
+{
+    char path[64], line[1024];
+    unsigned long user = 0, system = 0;
+    FILE *file;
+    char *at;
+
+    if (pid == 0)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    file = fopen(path, "r");
+    if (!file || !fgets(line, sizeof line, file))
+        fail("%s: %s", path, strerror(errno));
+    fclose(file);
+    at = strrchr(line, ')'); /* the name may hold anything */
+    if (!at ||
+        sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        fail("%s: not as expected", path);
+    return (uint64_t)(user + system) * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+size_t process_descriptors(long pid)
+{
+    char path[64];
+    size_t count = 0;
+    DIR *directory;
+
+    if (pid == 0)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%ld/fd", pid);
+    directory = opendir(path);
+    if (!directory)
+        fail("%s: %s", path, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(directory));)
+        count += entry->d_name[0] != '.';
+    closedir(directory);
+    return count;
+}
+
+process_memory process_memory_get(long pid)
+{
+    process_memory memory = {0, 0};
+    char path[64], line[256];
+    FILE *file;
+
+    if (pid == 0)
+        return memory;
+    snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", pid);
+    file = fopen(path, "r");
+    if (!file)
+        fail("%s: %s", path, strerror(errno));
+    while (fgets(line, sizeof line, file)) {
+        sscanf(line, "Pss: %lu", &memory.pss_kb);
+        sscanf(line, "Anonymous: %lu", &memory.anonymous_kb);
+    }
+    fclose(file);
+    return memory;
+}

@@ -1,0 +1,35 @@
+/* What the load programs share beside the client: arguments, sentences for failures, percentiles,
+ * and what /proc tells about the server. One thread. */
+#ifndef LOAD_FIGURES_H
+#define LOAD_FIGURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Ends the program with a sentence and status 2: it could not do its work. */
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* Prints what does not hold, and remembers it: checks_result is then 1. */
+void check(bool holds, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int checks_result(void);
+
+/* Options as "--name VALUE" behind the positional arguments. An option that is in no `known`
+ * (NULL-terminated) ends the program. */
+void options_check(int argc, char **argv, int first, const char *const *known);
+const char *option_text(int argc, char **argv, const char *name, const char *otherwise);
+long option_number(int argc, char **argv, const char *name, long otherwise);
+
+/* Sorts `values`; the p-th part of it (0..1). 0 when there are none. */
+void figures_sort(uint32_t *values, size_t count);
+uint32_t figures_at(const uint32_t *sorted, size_t count, double p);
+
+/* Of a process of this machine; a pid of 0 gives 0. */
+uint64_t process_cpu_us(long pid);
+size_t process_descriptors(long pid);
+typedef struct process_memory {
+    uint64_t pss_kb, anonymous_kb;
+} process_memory;
+process_memory process_memory_get(long pid);
+
+#endif

@@ -1,0 +1,388 @@
+/* journal_replay: how fast the journal takes events and gives them back, beside the least that any
+ * journal must do, in the same run.
+ *
+ *   journal_replay [--dir DIR] [--events 1000000] [--bytes 200] [--append-ms 1000] [--categories
+ * 1000]
+ *
+ * Works in a directory of its own below DIR (default: the current one) and removes it. Figures:
+ *   - append: events/s through lp_store_append at each sync level and batches of 1, 64 and 1024,
+ * for `append-ms` each, and beside it a raw loop: the same bytes framed (length and CRC32C) in one
+ *     buffer, one pwrite, and with `always` one fdatasync. The raw file grows; with `always` it is
+ *     also written over a second time ("recycled"), as the journal does with its segments.
+ *   - replay: `events` events of `bytes` bytes through lp_store_open with a sink that counts, and
+ *     through lp_manager_start until it serves, with rings that hold all; and beside it read() of
+ *     the same files, cache warm.
+ * Checked: the replays give back every event; the manager's stats say so too. Ends with 1 when a
+ * check fails. The ratios are figures to be read, not checks: a busy machine moves them. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include <longpoll/journal.h>
+#include <longpoll/manager.h>
+#include <longpoll/store.h>
+
+#include "client.h"
+#include "figures.h"
+#include "raw_write.h"
+
+#define BATCH_MAX  1024
+#define POOL       65536 /* events that are made before a clock runs */
+#define READ_BYTES (1 << 20)
+
+static struct {
+    char dir[3072];
+    long events, bytes, append_ms, categories;
+    int64_t first_ms;
+    uint64_t made; /* events ever made: numbers their ids */
+    lp_event *pool[POOL];
+} g;
+
+/* ---- files --------------------------------------------------------------------------------------
+ */
+
+/* Calls `each` for every file of a directory. */
+static void each_file(const char *directory, void (*each)(const char *path, void *ctx), void *ctx)
+{
+    DIR *d = opendir(directory);
+    char path[4096];
+
+    if (!d)
+        fail("%s: %s", directory, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(d));) {
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+            each(path, ctx);
+    }
+    closedir(d);
+}
+
+static void remove_one(const char *path, void *ctx)
+{
+    (void)ctx;
+    unlink(path);
+}
+
+static void remove_directory(const char *directory)
+{
+    each_file(directory, remove_one, NULL);
+    rmdir(directory);
+}
+
+static void read_one(const char *path, void *ctx)
+{
+    static char buffer[READ_BYTES];
+    uint64_t *total = ctx;
+    int fd = open(path, O_RDONLY);
+    ssize_t n;
+
+    if (fd < 0)
+        fail("%s: %s", path, strerror(errno));
+    while ((n = read(fd, buffer, sizeof buffer)) > 0)
+        *total += (uint64_t)n;
+    close(fd);
+}
+
+/* ---- events -------------------------------------------------------------------------------------
+ */
+
+/* One millisecond for every 32 events, as a manager under load would stamp them. */
+static lp_event *make_event(void)
+{
+    char data[16384], category[32];
+    uint64_t n = g.made++;
+    lp_id id = lp_id_make(lp_seq_first(g.first_ms + (int64_t)(n / 32)) + n % 32, n * 2654435761u);
+    lp_event *event;
+
+    snprintf(category, sizeof category, "load-%" PRIu64, n % (uint64_t)g.categories);
+    memset(data, 'x', (size_t)g.bytes);
+    data[0] = data[g.bytes - 1] = '"';
+    if (lp_event_new(id, lp_str_of(category), (lp_str){data, (size_t)g.bytes}, &event) != LP_OK)
+        fail("an event could not be made");
+    return event;
+}
+
+static void fill_pool(void)
+{
+    for (size_t i = 0; i < POOL; i++) {
+        lp_event_unref(g.pool[i]);
+        g.pool[i] = make_event();
+    }
+}
+
+/* ---- append -------------------------------------------------------------------------------------
+ */
+
+static lp_store *open_store(const char *directory, lp_sync sync, const lp_store_sink *sink)
+{
+    lp_journal_options options = LP_JOURNAL_OPTIONS_INIT;
+    lp_store_sink nobody = {.expired_ms = INT64_MIN};
+    lp_store *store;
+    lp_addon *addon;
+    lp_error error;
+
+    options.sync = sync;
+    if (lp_journal_new(directory, &options, &addon, &error) != LP_OK ||
+        lp_store_open(addon, sink ? sink : &nobody, &store, &error) != LP_OK)
+        fail("%s", error.message);
+    return store;
+}
+
+static void close_store(lp_store *store)
+{
+    lp_error error;
+
+    if (lp_store_close(store, 60000, &error) != LP_OK)
+        fail("%s", error.message);
+}
+
+static void append(lp_store *store, lp_batch *batch, size_t at, size_t count)
+{
+    lp_error error;
+
+    lp_batch_clear(batch);
+    for (size_t i = 0; i < count; i++)
+        if (lp_batch_add_event(batch, g.pool[at + i]) != LP_OK)
+            fail("out of memory");
+    lp_batch_set_highest(batch, lp_event_seq(g.pool[at + count - 1]));
+    if (lp_store_append(store, batch, &error) != LP_OK)
+        fail("%s", error.message);
+}
+
+/* Calls on_idle when it wants to be called. */
+static void idle(lp_store *store, uint64_t *due_us)
+{
+    int64_t next_ms;
+    lp_error error;
+
+    if (now_us() < *due_us)
+        return;
+    if (lp_store_idle(store, 10, &next_ms, &error) != LP_OK)
+        fail("%s", error.message);
+    *due_us = now_us() + (uint64_t)(next_ms < 0 ? 10 : next_ms) * 1000;
+}
+
+/* Events/s through the store. */
+static double append_rate(lp_sync sync, size_t batch_size)
+{
+    char directory[4096];
+    uint64_t spent_us = 0, count = 0, idle_due_us = 0;
+    lp_store *store;
+    lp_batch *batch;
+
+    snprintf(directory, sizeof directory, "%s/append", g.dir);
+    store = open_store(directory, sync, NULL);
+    if (lp_batch_new(&batch) != LP_OK)
+        fail("out of memory");
+    while (spent_us < (uint64_t)g.append_ms * 1000) {
+        uint64_t start_us;
+        fill_pool();
+        start_us = now_us();
+        for (size_t at = 0; at + batch_size <= POOL; at += batch_size) {
+            append(store, batch, at, batch_size);
+            idle(store, &idle_due_us);
+            count += batch_size;
+            if (now_us() - start_us + spent_us >= (uint64_t)g.append_ms * 1000)
+                break;
+        }
+        spent_us += now_us() - start_us;
+    }
+    lp_batch_free(batch);
+    close_store(store);
+    remove_directory(directory);
+    return (double)count * 1e6 / (double)spent_us;
+}
+
+static void append_figures(lp_sync sync, const char *name, size_t batch_size)
+{
+    char path[4096];
+    double journal, raw, recycled;
+    off_t end = 0;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/raw", g.dir);
+    journal = append_rate(sync, batch_size);
+    fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0)
+        fail("%s: %s", path, strerror(errno));
+    raw = raw_write_rate(fd, sync == LP_SYNC_ALWAYS, g.pool, POOL, batch_size, g.append_ms, &end);
+    printf("append %s, batch %zu: %.0f/s; raw, growing file %.0f/s, ratio %.2f", name, batch_size,
+           journal, raw, journal / raw);
+    if (sync == LP_SYNC_ALWAYS) {
+        fdatasync(fd);
+        recycled = raw_write_rate(fd, true, g.pool, POOL, batch_size, g.append_ms, &end);
+        printf("; raw, recycled file %.0f/s, ratio %.2f", recycled, journal / recycled);
+    }
+    putchar('\n');
+    close(fd);
+    unlink(path);
+}
+
+/* ---- replay -------------------------------------------------------------------------------------
+ */
+
+static int count_event(void *ctx, lp_id id, lp_str category, lp_str data)
+{
+    (void)id;
+    (void)category;
+    (void)data;
+    ++*(uint64_t *)ctx;
+    return LP_OK;
+}
+
+static void write_journal(const char *directory)
+{
+    lp_store *store = open_store(directory, LP_SYNC_NEVER, NULL);
+    lp_batch *batch;
+    long left = g.events;
+
+    if (lp_batch_new(&batch) != LP_OK)
+        fail("out of memory");
+    while (left > 0) {
+        fill_pool();
+        for (size_t at = 0; at < POOL && left > 0; at += BATCH_MAX) {
+            size_t count = left < BATCH_MAX ? (size_t)left : BATCH_MAX;
+            append(store, batch, at, count);
+            left -= (long)count;
+        }
+    }
+    lp_batch_free(batch);
+    close_store(store);
+}
+
+static double read_rate(const char *directory)
+{
+    uint64_t total = 0, start_us = now_us(), took_us;
+
+    each_file(directory, read_one, &total);
+    took_us = now_us() - start_us;
+    printf("raw read(): %.1f MB in %.0f ms, %.2fM events/s\n", (double)total / 1e6,
+           (double)took_us / 1e3, (double)g.events / (double)took_us);
+    return (double)g.events / (double)took_us;
+}
+
+static void sink_figures(const char *directory, double raw)
+{
+    uint64_t count = 0, start_us = now_us(), took_us;
+    lp_store_sink sink = {.ctx = &count, .event = count_event, .expired_ms = INT64_MIN};
+    lp_store *store = open_store(directory, LP_SYNC_NEVER, &sink);
+
+    took_us = now_us() - start_us;
+    close_store(store);
+    printf("replay into a counting sink: %" PRIu64 " events in %.0f ms, %.2fM events/s, ratio to "
+           "read() %.3f\n",
+           count, (double)took_us / 1e3, (double)count / (double)took_us,
+           (double)count / (double)took_us / raw);
+    check(count == (uint64_t)g.events, "%" PRIu64 " of %ld events were replayed", count, g.events);
+}
+
+typedef struct start {
+    uint64_t start_us, took_us;
+    lp_stats stats;
+} start;
+
+static void on_closed(lp_manager *manager, const lp_error *error, uint64_t unkept, void *ctx)
+{
+    (void)unkept;
+    (void)ctx;
+    check(error->status == LP_OK, "shutdown: %s", error->message);
+    lp_manager_free(manager);
+}
+
+static void on_state(lp_manager *manager, lp_state state, const lp_error *error, void *ctx)
+{
+    start *s = ctx;
+
+    if (error)
+        fail("%s", error->message);
+    if (state != LP_STATE_SERVING)
+        return;
+    s->took_us = now_us() - s->start_us;
+    lp_manager_stats(manager, &s->stats, sizeof s->stats);
+    lp_manager_shutdown(manager, 60000, on_closed, NULL);
+}
+
+static void manager_figures(const char *directory, double raw)
+{
+    lp_manager_options options = LP_MANAGER_OPTIONS_INIT;
+    start s = {0};
+    lp_manager *manager;
+    uv_loop_t loop;
+    lp_error error;
+
+    if (lp_journal_new(directory, NULL, &options.addon, &error) != LP_OK)
+        fail("%s", error.message);
+    options.event_buffer_max = g.events;
+    options.events_max = g.events + 1;
+    options.events_bytes_max = g.events * (g.bytes + 1024);
+    options.categories_max = g.categories + 1;
+    options.on_state = on_state;
+    options.state_ctx = &s;
+    uv_loop_init(&loop);
+    s.start_us = now_us();
+    if (lp_manager_start(&loop, &options, &manager, &error) != LP_OK)
+        fail("%s", error.message);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    printf("replay into a manager's rings: %" PRIu64 " events in %.0f ms, %.2fM events/s, ratio to "
+           "read() %.3f, %.0f B a buffered event\n",
+           s.stats.events, (double)s.took_us / 1e3, (double)s.stats.events / (double)s.took_us,
+           (double)s.stats.events / (double)s.took_us / raw,
+           (double)s.stats.events_bytes / (double)(s.stats.events ? s.stats.events : 1));
+    check(s.stats.events == (uint64_t)g.events, "%" PRIu64 " of %ld events are in the rings",
+          s.stats.events, g.events);
+    check(s.stats.replayed == (uint64_t)g.events, "stats: %" PRIu64 " replayed of %ld",
+          s.stats.replayed, g.events);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const known[] = {"--dir",       "--events",     "--bytes",
+                                        "--append-ms", "--categories", NULL};
+    static const struct {
+        lp_sync sync;
+        const char *name;
+    } levels[] = {
+        {LP_SYNC_NEVER, "never"}, {LP_SYNC_INTERVAL, "interval"}, {LP_SYNC_ALWAYS, "always"}};
+    static const size_t batches[] = {1, 64, 1024};
+    char journal[4096];
+    double raw;
+
+    options_check(argc, argv, 1, known);
+    g.events = option_number(argc, argv, "--events", 1000000);
+    g.bytes = option_number(argc, argv, "--bytes", 200);
+    g.append_ms = option_number(argc, argv, "--append-ms", 1000);
+    g.categories = option_number(argc, argv, "--categories", 1000);
+    if (g.events < 1 || g.bytes < 2 || g.bytes > 16384 || g.categories < 1)
+        fail("events and categories are at least 1, bytes 2 to 16384");
+    snprintf(g.dir, sizeof g.dir, "%s/journal-replay-XXXXXX",
+             option_text(argc, argv, "--dir", "."));
+    if (!mkdtemp(g.dir))
+        fail("%s: %s", g.dir, strerror(errno));
+    g.first_ms = now_wall_ms() - 86400000; /* a day ago: no clock is ahead */
+    snprintf(journal, sizeof journal, "%s/journal", g.dir);
+
+    for (size_t level = 0; g.append_ms > 0 && level < sizeof levels / sizeof *levels; level++)
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++)
+            append_figures(levels[level].sync, levels[level].name, batches[b]);
+    write_journal(journal);
+    read_rate(journal); /* the first one warms */
+    raw = read_rate(journal);
+    sink_figures(journal, raw);
+    manager_figures(journal, raw);
+    remove_directory(journal);
+    for (size_t i = 0; i < POOL; i++)
+        lp_event_unref(g.pool[i]);
+    if (rmdir(g.dir) != 0)
+        fprintf(stderr, "%s: %s\n", g.dir, strerror(errno));
+    return checks_result();
+}
