@@ -47,7 +47,11 @@ class Daemon:
         self.port = int(listen.rsplit(":", 1)[1])
         self.pid = self.process.pid
         if wait:
-            self.wait_until_serving()
+            try:
+                self.wait_until_serving()
+            except Failed:
+                self.__exit__()
+                raise
 
     def wait_until_serving(self):
         """Reads the greeting, which tells the port."""

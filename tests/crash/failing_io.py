@@ -7,7 +7,6 @@ come back at the next start. Everything else goes on.
 import json
 import os
 import resource
-import shutil
 import subprocess
 import time
 
@@ -38,6 +37,7 @@ class FailingIO(daemon.TestCase):
         """A new start finds exactly these."""
         server = self.start(*self.FLAGS, store=store or self.store)
         there = [data["n"] for data in server.kept("c", {"n": -1})]
+        server.kill()
         self.assertEqual(there, kept)
 
     def seen_by_a_poll(self, server):
@@ -53,11 +53,13 @@ class InjectedErrors(FailingIO):
         why = daemon.strace_refuses()
         if why:
             self.skipTest(why)
+        self.runs = 0
 
     def run_with(self, inject, sync):
         """Publishes while `inject` is at work, kills it, looks at what a new start finds."""
-        store = f"{self.store}?sync={sync}&segment=64KiB"
-        trace = os.path.join(self.directory, "trace")
+        store = f"{self.store}-{self.runs}?sync={sync}&segment=64KiB"
+        trace = os.path.join(self.directory, f"trace-{self.runs}")
+        self.runs += 1
         try:
             server = self.start(*self.FLAGS, store=store, prefix=daemon.strace(inject, trace))
             kept, refused = self.publish_some(server, 25, pad=BIG[:5000])
@@ -72,7 +74,6 @@ class InjectedErrors(FailingIO):
         with open(trace, encoding="utf-8", errors="replace") as file:
             self.assertIn("INJECTED", file.read(), "the call was never made")
         self.assert_kept(kept, store)
-        shutil.rmtree(os.path.join(self.directory, "store"))
         return kept, refused
 
     def each_call(self, call, error, sync):

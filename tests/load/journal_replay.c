@@ -1,17 +1,22 @@
 /* journal_replay: how fast the journal takes events and gives them back, beside the least that any
  * journal must do, in the same run.
  *
- *   journal_replay [--dir DIR] [--events 1000000] [--bytes 200] [--append-ms 1000] [--categories
- * 1000]
+ *   journal_replay [--dir DIR] [--events 1000000] [--bytes 200] [--append-ms 1000]
+ *                  [--categories 1000] [--retain 50000]
  *
- * Works in a directory of its own below DIR (default: the current one) and removes it. Figures:
- *   - append: events/s through lp_store_append at each sync level and batches of 1, 64 and 1024,
- * for `append-ms` each, and beside it a raw loop: the same bytes framed (length and CRC32C) in one
- *     buffer, one pwrite, and with `always` one fdatasync. The raw file grows; with `always` it is
- *     also written over a second time ("recycled"), as the journal does with its segments.
- *   - replay: `events` events of `bytes` bytes through lp_store_open with a sink that counts, and
- *     through lp_manager_start until it serves, with rings that hold all; and beside it read() of
- *     the same files, cache warm.
+ * Works in a directory of its own below DIR (default: the current one) and removes it.
+ *
+ * append: events/s through lp_store_append at each sync level and batches of 1, 64 and 1024, for
+ * `append-ms` each: growing, where nothing is removed; and steady, where each event removes the one
+ * `retain` events before it, as full rings do, so that segments die and are used again. Beside them
+ * a raw loop: the same bytes framed (length and CRC32C) in one buffer, one pwrite, and with
+ * `always` one fdatasync, on a growing file and with `always` on one that was written before. The
+ * disk's bytes at the end of a steady run are told as a multiple of what lives.
+ *
+ * replay: `events` events of `bytes` bytes through lp_store_open with a sink that counts, and
+ * through lp_manager_start until it serves, with rings that hold all; beside them read() of the
+ * same files, cache warm.
+ *
  * Checked: the replays give back every event; the manager's stats say so too. Ends with 1 when a
  * check fails. The ratios are figures to be read, not checks: a busy machine moves them. */
 #include <dirent.h>
@@ -40,9 +45,10 @@
 
 static struct {
     char dir[3072];
-    long events, bytes, append_ms, categories;
+    long events, bytes, append_ms, categories, retain;
     int64_t first_ms;
-    uint64_t made; /* events ever made: numbers their ids */
+    uint64_t made;  /* events ever made: numbers their ids */
+    uint64_t first; /* the first one of the store that is appended to */
     lp_event *pool[POOL];
 } g;
 
@@ -78,6 +84,15 @@ static void remove_directory(const char *directory)
     rmdir(directory);
 }
 
+static void size_one(const char *path, void *ctx)
+{
+    uint64_t *total = ctx;
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        *total += (uint64_t)st.st_blocks * 512;
+}
+
 static void read_one(const char *path, void *ctx)
 {
     static char buffer[READ_BYTES];
@@ -96,17 +111,22 @@ static void read_one(const char *path, void *ctx)
  */
 
 /* One millisecond for every 32 events, as a manager under load would stamp them. */
+static uint64_t seq_of(uint64_t n)
+{
+    return lp_seq_first(g.first_ms + (int64_t)(n / 32)) + n % 32;
+}
+
 static lp_event *make_event(void)
 {
     char data[16384], category[32];
     uint64_t n = g.made++;
-    lp_id id = lp_id_make(lp_seq_first(g.first_ms + (int64_t)(n / 32)) + n % 32, n * 2654435761u);
     lp_event *event;
 
     snprintf(category, sizeof category, "load-%" PRIu64, n % (uint64_t)g.categories);
     memset(data, 'x', (size_t)g.bytes);
     data[0] = data[g.bytes - 1] = '"';
-    if (lp_event_new(id, lp_str_of(category), (lp_str){data, (size_t)g.bytes}, &event) != LP_OK)
+    if (lp_event_new(lp_id_make(seq_of(n), n * 2654435761u), lp_str_of(category),
+                     (lp_str){data, (size_t)g.bytes}, &event) != LP_OK)
         fail("an event could not be made");
     return event;
 }
@@ -145,14 +165,29 @@ static void close_store(lp_store *store)
         fail("%s", error.message);
 }
 
-static void append(lp_store *store, lp_batch *batch, size_t at, size_t count)
+/* What a full ring says when event `n` comes in: the oldest one is gone. */
+static void remove_oldest(lp_batch *batch, uint64_t n, lp_str category)
 {
+    uint64_t gone = seq_of(n - (uint64_t)g.retain);
+
+    if (lp_batch_add_removal(batch, gone, LP_REMOVED_RING) != LP_OK ||
+        lp_batch_add_horizon(batch, category, gone) != LP_OK)
+        fail("out of memory");
+}
+
+static void append(lp_store *store, lp_batch *batch, size_t at, size_t count, bool steady)
+{
+    uint64_t n = g.made - POOL + at;
     lp_error error;
 
     lp_batch_clear(batch);
-    for (size_t i = 0; i < count; i++)
-        if (lp_batch_add_event(batch, g.pool[at + i]) != LP_OK)
+    for (size_t i = 0; i < count; i++) {
+        lp_event *event = g.pool[at + i];
+        if (lp_batch_add_event(batch, event) != LP_OK)
             fail("out of memory");
+        if (steady && n + i >= g.first + (uint64_t)g.retain)
+            remove_oldest(batch, n + i, lp_event_category(event));
+    }
     lp_batch_set_highest(batch, lp_event_seq(g.pool[at + count - 1]));
     if (lp_store_append(store, batch, &error) != LP_OK)
         fail("%s", error.message);
@@ -171,8 +206,20 @@ static void idle(lp_store *store, uint64_t *due_us)
     *due_us = now_us() + (uint64_t)(next_ms < 0 ? 10 : next_ms) * 1000;
 }
 
-/* Events/s through the store. */
-static double append_rate(lp_sync sync, size_t batch_size)
+/* Brings a store to where its rings are full and its segments have been used once. */
+static void fill_store(lp_store *store, lp_batch *batch, uint64_t *idle_due_us)
+{
+    for (long done = 0; done < 4 * g.retain; done += POOL) {
+        fill_pool();
+        for (size_t at = 0; at < POOL; at += BATCH_MAX) {
+            append(store, batch, at, BATCH_MAX, true);
+            idle(store, idle_due_us);
+        }
+    }
+}
+
+/* Events/s through the store; `*disk` gets what its files take at the end. */
+static double append_rate(lp_sync sync, size_t batch_size, bool steady, uint64_t *disk)
 {
     char directory[4096];
     uint64_t spent_us = 0, count = 0, idle_due_us = 0;
@@ -181,14 +228,17 @@ static double append_rate(lp_sync sync, size_t batch_size)
 
     snprintf(directory, sizeof directory, "%s/append", g.dir);
     store = open_store(directory, sync, NULL);
+    g.first = g.made;
     if (lp_batch_new(&batch) != LP_OK)
         fail("out of memory");
+    if (steady)
+        fill_store(store, batch, &idle_due_us);
     while (spent_us < (uint64_t)g.append_ms * 1000) {
         uint64_t start_us;
         fill_pool();
         start_us = now_us();
         for (size_t at = 0; at + batch_size <= POOL; at += batch_size) {
-            append(store, batch, at, batch_size);
+            append(store, batch, at, batch_size, steady);
             idle(store, &idle_due_us);
             count += batch_size;
             if (now_us() - start_us + spent_us >= (uint64_t)g.append_ms * 1000)
@@ -196,35 +246,49 @@ static double append_rate(lp_sync sync, size_t batch_size)
         }
         spent_us += now_us() - start_us;
     }
+    *disk = 0;
+    each_file(directory, size_one, disk);
     lp_batch_free(batch);
     close_store(store);
     remove_directory(directory);
     return (double)count * 1e6 / (double)spent_us;
 }
 
+/* What the raw loop writes of one event. */
+static size_t raw_bytes(void)
+{
+    return sizeof(lp_id) + 10 + lp_event_category(g.pool[0]).len + (size_t)g.bytes;
+}
+
 static void append_figures(lp_sync sync, const char *name, size_t batch_size)
 {
     char path[4096];
-    double journal, raw, recycled;
+    double growing, steady, raw, again = 0;
+    uint64_t disk;
     off_t end = 0;
     int fd;
 
     snprintf(path, sizeof path, "%s/raw", g.dir);
-    journal = append_rate(sync, batch_size);
+    growing = append_rate(sync, batch_size, false, &disk);
+    steady = append_rate(sync, batch_size, true, &disk);
     fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (fd < 0)
         fail("%s: %s", path, strerror(errno));
     raw = raw_write_rate(fd, sync == LP_SYNC_ALWAYS, g.pool, POOL, batch_size, g.append_ms, &end);
-    printf("append %s, batch %zu: %.0f/s; raw, growing file %.0f/s, ratio %.2f", name, batch_size,
-           journal, raw, journal / raw);
     if (sync == LP_SYNC_ALWAYS) {
         fdatasync(fd);
-        recycled = raw_write_rate(fd, true, g.pool, POOL, batch_size, g.append_ms, &end);
-        printf("; raw, recycled file %.0f/s, ratio %.2f", recycled, journal / recycled);
+        again = raw_write_rate(fd, true, g.pool, POOL, batch_size, g.append_ms, &end);
     }
-    putchar('\n');
     close(fd);
     unlink(path);
+    printf("append %s, batch %zu: growing %.0f/s, steady %.0f/s; raw %.0f/s (ratios %.2f, %.2f)",
+           name, batch_size, growing, steady, raw, growing / raw, steady / raw);
+    if (again > 0)
+        printf("; raw again over the file %.0f/s (%.2f, %.2f)", again, growing / again,
+               steady / again);
+    printf("; steady disk %.1f MB, %.2f times what lives\n", (double)disk / 1e6,
+           (double)disk / (double)raw_bytes() / (double)g.retain);
+    fflush(stdout);
 }
 
 /* ---- replay -------------------------------------------------------------------------------------
@@ -251,7 +315,7 @@ static void write_journal(const char *directory)
         fill_pool();
         for (size_t at = 0; at < POOL && left > 0; at += BATCH_MAX) {
             size_t count = left < BATCH_MAX ? (size_t)left : BATCH_MAX;
-            append(store, batch, at, count);
+            append(store, batch, at, count, false);
             left -= (long)count;
         }
     }
@@ -346,8 +410,8 @@ static void manager_figures(const char *directory, double raw)
 
 int main(int argc, char **argv)
 {
-    static const char *const known[] = {"--dir",       "--events",     "--bytes",
-                                        "--append-ms", "--categories", NULL};
+    static const char *const known[] = {"--dir",        "--events", "--bytes", "--append-ms",
+                                        "--categories", "--retain", NULL};
     static const struct {
         lp_sync sync;
         const char *name;
@@ -362,6 +426,10 @@ int main(int argc, char **argv)
     g.bytes = option_number(argc, argv, "--bytes", 200);
     g.append_ms = option_number(argc, argv, "--append-ms", 1000);
     g.categories = option_number(argc, argv, "--categories", 1000);
+    g.retain = option_number(argc, argv, "--retain", 50000);
+    g.retain -= g.retain % g.categories; /* the one that goes is of the same category */
+    if (g.retain < 1)
+        fail("retain is at least as many as the categories");
     if (g.events < 1 || g.bytes < 2 || g.bytes > 16384 || g.categories < 1)
         fail("events and categories are at least 1, bytes 2 to 16384");
     snprintf(g.dir, sizeof g.dir, "%s/journal-replay-XXXXXX",
