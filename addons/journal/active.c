@@ -122,6 +122,7 @@ int lp__active_create(lp__journal *journal, lp__segment *segment, size_t len, bo
     journal->fd = fd;
     journal->active = segment;
     journal->synced = (lp__synced){0, 0, 0};
+    journal->begun = 0;
     journal->dir_is_dirty = true;
     journal->last_number = segment->header.number;
     journal->ends_in_hole = false;

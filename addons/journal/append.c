@@ -3,6 +3,8 @@
 
 /* What is not known to be on disk is kept in memory up to here. */
 #define KEPT_MAX ((uint64_t)8 << 20)
+/* So much at a time the kernel is asked to write early, so that the sync has less to wait for. */
+#define WRITEBACK_BYTES ((uint64_t)1 << 20)
 
 static int refuse(const lp__journal *journal, lp_batch *batch, int status, const char *problem)
 {
@@ -51,15 +53,35 @@ static int undo_sync(lp__journal *journal, lp_batch *batch, lp__segment *segment
     return refuse(journal, batch, status, problem);
 }
 
-/* Lets go of the active segment when it is full, or when too much would have to be kept. */
-static void make_room(lp__journal *journal, size_t len)
+/* Lets go of the active segment when it is full, or when too much would have to be kept. How long
+ * the batch will be is not known yet; they are often alike. */
+static void make_room(lp__journal *journal)
 {
     if (journal->sync == LP_SYNC_INTERVAL && lp__active_unsynced(journal) >= KEPT_MAX)
         lp__active_sync(journal);
     const lp__segment *active = journal->active;
     if (active != NULL && active->batches > 0 &&
-        (active->end + len > journal->segment_bytes || active->batches >= LP__BATCHES_UNKNOWN - 1))
+        (active->end + journal->last_len > journal->segment_bytes ||
+         active->batches >= LP__BATCHES_UNKNOWN - 1))
         lp__active_retire(journal);
+}
+
+/* Written: on disk when its level says so. */
+static int sync_as_wanted(lp__journal *journal)
+{
+    const lp__journal_io *io = &journal->io;
+    if (journal->sync == LP_SYNC_ALWAYS)
+        return lp__active_sync(journal);
+    if (journal->sync == LP_SYNC_INTERVAL && journal->due_us == 0)
+        journal->due_us = io->monotonic_us(io->ctx) + journal->sync_interval_us;
+    /* Up to the last whole page: the one behind it is written to again. */
+    uint64_t whole = journal->active->end & ~(uint64_t)4095;
+    if (journal->sync == LP_SYNC_INTERVAL && whole >= journal->begun + WRITEBACK_BYTES) {
+        io->begin_writeback(io->ctx, journal->fd, (off_t)journal->begun,
+                            (off_t)(whole - journal->begun));
+        journal->begun = whole;
+    }
+    return LP_OK;
 }
 
 static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segment, size_t len)
@@ -76,13 +98,10 @@ static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segme
     segment->end += len;
     if (journal->sync != LP_SYNC_NEVER)
         journal->kept += len;
-    if (journal->sync == LP_SYNC_ALWAYS) {
-        status = lp__active_sync(journal);
-        if (status != LP_OK)
-            return undo_sync(journal, batch, segment, len, status);
-    } else if (journal->sync == LP_SYNC_INTERVAL && journal->due_us == 0) {
-        journal->due_us = journal->io.monotonic_us(journal->io.ctx) + journal->sync_interval_us;
-    }
+    journal->last_len = len;
+    status = sync_as_wanted(journal);
+    if (status != LP_OK)
+        return undo_sync(journal, batch, segment, len, status);
     lp__journal_account_all(journal, journal->active, journal->buffer + at, len);
     return LP_OK;
 }
@@ -96,7 +115,7 @@ int lp__journal_publish(lp__journal *journal, lp_batch *batch)
     if (journal->in_doubt)
         return refuse(journal, batch, LP_EINDOUBT, "an earlier batch failed");
 
-    make_room(journal, lp__journal_encoded_max(batch));
+    make_room(journal);
     lp__segment *segment = journal->active;
     int status = LP_OK;
     if (segment == NULL)

@@ -62,6 +62,8 @@ typedef struct lp__journal {
     lp__segment *active; /* the last of `segments`, NULL: the next batch opens one */
     int fd;              /* of the active segment */
     lp__synced synced;
+    uint64_t begun;             /* the kernel was asked to write up to here to disk */
+    size_t last_len;            /* of the batch before */
     bool dir_is_dirty;          /* the active segment's name is not on disk yet */
     int64_t due_us;             /* when unsynced bytes must be on disk */
     bool marker_is_off;         /* the marker of a clean stop was removed in this run */
@@ -110,8 +112,6 @@ int lp__journal_reserve(lp__journal *journal, size_t len); /* room in `buffer`; 
  * to be kept. LP_ENOMEM. */
 int lp__journal_encode(lp__journal *journal, lp_batch *batch, uint32_t number, uint32_t seed,
                        size_t *len);
-/* An upper bound of that size. */
-size_t lp__journal_encoded_max(const lp_batch *batch);
 
 /* ---- append.c -------------------------------------------------------------------------------- */
 

@@ -36,6 +36,16 @@ static ssize_t real_pwrite(void *ctx, int fd, const void *data, size_t len, off_
     return pwrite(fd, data, len, offset);
 }
 
+static void real_begin_writeback(void *ctx, int fd, off_t offset, off_t len)
+{
+    (void)ctx;
+#if defined(SYNC_FILE_RANGE_WRITE)
+    sync_file_range(fd, offset, len, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)fd, (void)offset, (void)len;
+#endif
+}
+
 static int real_fdatasync(void *ctx, int fd)
 {
     (void)ctx;
@@ -106,6 +116,7 @@ lp__journal_io lp__journal_io_real(void)
         .close = real_close,
         .pread = real_pread,
         .pwrite = real_pwrite,
+        .begin_writeback = real_begin_writeback,
         .fdatasync = real_fdatasync,
         .fsync_dir = real_fsync_dir,
         .ftruncate = real_ftruncate,

@@ -17,6 +17,8 @@ typedef struct lp__journal_io {
     int (*close)(void *ctx, int fd);
     ssize_t (*pread)(void *ctx, int fd, void *data, size_t len, off_t offset);
     ssize_t (*pwrite)(void *ctx, int fd, const void *data, size_t len, off_t offset);
+    /* Asks the kernel to begin writing a range to disk; promises nothing. */
+    void (*begin_writeback)(void *ctx, int fd, off_t offset, off_t len);
     int (*fdatasync)(void *ctx, int fd);
     int (*fsync_dir)(void *ctx, int dir);
     int (*ftruncate)(void *ctx, int fd, off_t size);

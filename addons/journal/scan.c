@@ -96,8 +96,7 @@ static verdict_kind try_at(lp__scan *scan, uint64_t offset, lp__record *out)
     const uint8_t *data = lp__reader_at(reader, offset, LP__RECORD_HEADER);
     if (data == NULL)
         return NO_MEMORY;
-    if (!lp__record_peek(data, out) || out->size > reader->size - offset ||
-        out->batch < scan->batch)
+    if (!lp__record_peek(data, out) || out->size > reader->size - offset)
         return BAD;
     uint64_t need = lp__record_verified_size(out);
     data = lp__reader_at(reader, offset, need);
@@ -136,16 +135,19 @@ lp__scan_result lp__scan_next(lp__scan *scan, lp__record *out)
     if (verdict == BAD) {
         lp__record found;
         verdict = search(scan, &found);
-        if (verdict == GOOD) {
+        if (verdict == GOOD && found.batch >= scan->batch) {
             *out = (lp__record){
                 .offset = scan->at, .size = found.offset - scan->at, .batch = found.batch};
             scan->at = found.offset;
             return LP__SCAN_DAMAGE;
         }
+        if (verdict == GOOD)
+            return LP__SCAN_END;
     }
     if (verdict == NO_MEMORY)
         return LP__SCAN_NOMEM;
-    if (verdict == BAD || out->batch > scan->batches)
+    /* A batch number that goes back: what was in the file before it was written anew. */
+    if (verdict == BAD || out->batch < scan->batch || out->batch > scan->batches)
         return LP__SCAN_END;
     scan->at += out->size;
     scan->batch = out->batch;

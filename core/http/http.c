@@ -16,7 +16,7 @@
  * that began in this very turn of the loop has not had the time to be written. */
 #define SLOW_MS 100
 
-/* ---- life --------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------- */
 
 lp__http *lp__http_ref(lp__http *http)
 {
@@ -146,7 +146,7 @@ int lp__http_check_sigpipe(lp_error *error)
                         "signal(SIGPIPE, SIG_IGN) first)");
 }
 
-/* ---- answers in flight -------------------------------------------------- */
+/* ---- answers in flight ------------------------------------------------- */
 
 static void leave_inflight(lp__exchange *exchange)
 {
@@ -207,7 +207,7 @@ static void join_inflight(lp__exchange *exchange, size_t bytes)
         cut(oldest, "too many bytes are being written");
 }
 
-/* ---- exchanges ---------------------------------------------------------- */
+/* ---- exchanges --------------------------------------------------------- */
 
 /* Runs when the request's pool is cleared, whatever ended the request. The descriptor and the
  * pool's other memory are still there. */
@@ -367,6 +367,9 @@ int lp__reply_status(int status, int *retry_after_s)
     case LP_ETOOBIG:
         *retry_after_s = 0;
         return 413;
+    case LP_EINVAL: /* the store can never take it */
+        *retry_after_s = 0;
+        return 400;
     default:
         *retry_after_s = 0; /* in doubt: a restart is needed */
         return 503;

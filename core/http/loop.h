@@ -15,7 +15,25 @@
 /* Milliseconds that only rise; the same for a whole turn of the loop. */
 uint64_t lp__loop_now(h2o_loop_t *loop);
 
-/* ---- clients that leave ------------------------------------------------------------------------- * libh2o stops reading before it calls a handler, so a request that is parked does not see its * client leave (h2o issue 1525). One epoll instance of ours per loop does: FIN, RST, and both with * pipelined bytes waiting. */ typedef struct lp__watch lp__watch; /* The client of a parked request has gone; `tag` is not watched any more. */ typedef void (*lp__watch_cb)(void *tag); /* LP_ENOMEM, or LP_EFULL when there is no descriptor left. */ int lp__watch_open(h2o_loop_t *loop, lp__watch_cb gone, lp__watch **out); /* `closed` runs when the watch's handle is closed and freed. */ void lp__watch_close(lp__watch *watch, void (*closed)(void *ctx), void *ctx); /* LP_EFULL when the kernel refuses. */ int lp__watch_add(lp__watch *watch, int fd, void *tag); void lp__watch_remove(lp__watch *watch, int fd); /* ---- sockets and timers  */
+/* ---- clients that leave ------------------------------------------------ */
+
+/* libh2o stops reading before it calls a handler, so a request that is parked does not see its
+ * client leave (h2o issue 1525). One epoll instance of ours per loop does: FIN, RST, and both with
+ * pipelined bytes waiting. */
+typedef struct lp__watch lp__watch;
+
+/* The client of a parked request has gone; `tag` is not watched any more. */
+typedef void (*lp__watch_cb)(void *tag);
+
+/* LP_ENOMEM, or LP_EFULL when there is no descriptor left. */
+int lp__watch_open(h2o_loop_t *loop, lp__watch_cb gone, lp__watch **out);
+/* `closed` runs when the watch's handle is closed and freed. */
+void lp__watch_close(lp__watch *watch, void (*closed)(void *ctx), void *ctx);
+/* LP_EFULL when the kernel refuses. */
+int lp__watch_add(lp__watch *watch, int fd, void *tag);
+void lp__watch_remove(lp__watch *watch, int fd);
+
+/* ---- sockets and timers ------------------------------------------------ */
 
 /* The descriptor of the connection that a request came in on, -1 when it has none. */
 int lp__socket_of(h2o_req_t *req);
@@ -31,7 +49,7 @@ bool lp__timer_is_started(const lp__timer *timer);
 /* `closed` (may be NULL) runs when the handle is closed and freed. */
 void lp__timer_close(lp__timer *timer, void (*closed)(void *ctx), void *ctx);
 
-/* ---- listener ----------------------------------------------------------- */
+/* ---- listener ---------------------------------------------------------- */
 
 typedef struct lp__listener lp__listener;
 

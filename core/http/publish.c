@@ -7,7 +7,6 @@
 
 #include "../wire/publish_body.h"
 
-
 /* What the manager calls back with. It outlives the request when that ends first. */
 struct lp__publish {
     lp__exchange *exchange; /* NULL when the request has ended */
@@ -75,7 +74,7 @@ static void publish(lp__exchange *exchange, const lp__publish_body *body)
                                   : lp_strerror(status));
 }
 
-/* ---- pages of strangers ------------------------------------------------- */
+/* ---- pages of strangers ------------------------------------------------ */
 
 static h2o_iovec_t without_default_port(h2o_iovec_t host, const char *port)
 {
@@ -113,7 +112,7 @@ static bool is_foreign(const h2o_req_t *req)
     return false;
 }
 
-/* ---- a request ---------------------------------------------------------- */
+/* ---- a request --------------------------------------------------------- */
 
 static void answer_other_method(lp__exchange *exchange)
 {

@@ -42,7 +42,55 @@ struct lp_server {
     void *ctx;
 };
 
-/* ---- answers that libh2o makes itself ----------------------------------------------------------- * 404, a body past the bound, broken framing: their text becomes JSON like all others. */ typedef struct json_error { h2o_ostream_t super; char body[64]; size_t len; } json_error; static void send_json_error(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *pieces, size_t count, h2o_send_state_t state) { json_error *self = (json_error *)stream; h2o_iovec_t body = h2o_iovec_init(self->body, self->len); (void)pieces; h2o_ostream_send_next(stream, req, &body, count ? 1 : 0, state); } static void on_setup_stream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot) { ssize_t type = h2o_find_header(&req->res.headers, H2O_TOKEN_CONTENT_TYPE, -1); (void)filter; if (req->res.status < 400 || type == -1 || !h2o_memis(req->res.headers.entries[type].value.base, req->res.headers.entries[type].value.len, H2O_STRLIT("text/plain; charset=utf-8"))) { h2o_setup_next_ostream(req, slot); return; } const char *sentence = req->res.status == 404 ? "not found" : req->res.status == 413 ? "the request's body is too large" : req->res.status == 417 ? "unknown expectation" : "broken request"; h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, H2O_STRLIT("application/json"), 1); json_error *self = (json_error *)h2o_add_ostream(req, sizeof(*self), slot); self->super.do_send = send_json_error; self->len = lp__answer_error(sentence, self->body, sizeof(self->body)); req->res.content_length = self->len; h2o_setup_next_ostream(req, &self->super.next); } static void speak_json(h2o_pathconf_t *path) { h2o_filter_t *filter = h2o_create_filter(path, sizeof(*filter)); filter->on_setup_ostream = on_setup_stream; } /* ---- start  */
+/* ---- answers that libh2o makes itself ---------------------------------- */
+
+/* 404, a body past the bound, broken framing: their text becomes JSON like all others. */
+typedef struct json_error {
+    h2o_ostream_t super;
+    char body[64];
+    size_t len;
+} json_error;
+
+static void send_json_error(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *pieces,
+                            size_t count, h2o_send_state_t state)
+{
+    json_error *self = (json_error *)stream;
+    h2o_iovec_t body = h2o_iovec_init(self->body, self->len);
+    (void)pieces;
+    h2o_ostream_send_next(stream, req, &body, count ? 1 : 0, state);
+}
+
+static void on_setup_stream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)
+{
+    ssize_t type = h2o_find_header(&req->res.headers, H2O_TOKEN_CONTENT_TYPE, -1);
+    (void)filter;
+    if (req->res.status < 400 || type == -1 ||
+        !h2o_memis(req->res.headers.entries[type].value.base,
+                   req->res.headers.entries[type].value.len,
+                   H2O_STRLIT("text/plain; charset=utf-8"))) {
+        h2o_setup_next_ostream(req, slot);
+        return;
+    }
+    const char *sentence = req->res.status == 404   ? "not found"
+                           : req->res.status == 413 ? "the request's body is too large"
+                           : req->res.status == 417 ? "unknown expectation"
+                                                    : "broken request";
+    h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE,
+                   H2O_STRLIT("application/json"), 1);
+    json_error *self = (json_error *)h2o_add_ostream(req, sizeof(*self), slot);
+    self->super.do_send = send_json_error;
+    self->len = lp__answer_error(sentence, self->body, sizeof(self->body));
+    req->res.content_length = self->len;
+    h2o_setup_next_ostream(req, &self->super.next);
+}
+
+static void speak_json(h2o_pathconf_t *path)
+{
+    h2o_filter_t *filter = h2o_create_filter(path, sizeof(*filter));
+    filter->on_setup_ostream = on_setup_stream;
+}
+
+/* ---- start ------------------------------------------------------------- */
 
 static void on_accepted(void *ctx, h2o_socket_t *socket)
 {
@@ -198,7 +246,7 @@ size_t lp_server_connections(const lp_server *server)
     return lp__listener_connections(server->listener);
 }
 
-/* ---- stop --------------------------------------------------------------- */
+/* ---- stop -------------------------------------------------------------- */
 
 static void on_freed(void *ctx)
 {

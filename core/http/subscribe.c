@@ -38,7 +38,7 @@ void lp__subscribe_gone(void *tag)
     lp__exchange_reply(exchange, &reply);
 }
 
-/* ---- answering ---------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------- */
 
 static void hold_events(lp__exchange *exchange, const lp_answer *answer)
 {
@@ -117,7 +117,7 @@ static void on_answer(lp__waiter *waiter, const lp_answer *answer)
     send_body(exchange, answer, (h2o_iovec_t *)(void *)pieces, count, length);
 }
 
-/* ---- asking ------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------ */
 
 static void refuse(lp__exchange *exchange, int status)
 {

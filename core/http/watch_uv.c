@@ -21,7 +21,7 @@ uint64_t lp__loop_now(h2o_loop_t *loop)
     return uv_now(loop);
 }
 
-/* ---- clients that leave ------------------------------------------------- */
+/* ---- clients that leave ------------------------------------------------ */
 
 struct lp__watch {
     uv_poll_t poll;
@@ -95,7 +95,7 @@ void lp__watch_remove(lp__watch *watch, int fd)
     epoll_ctl(watch->epoll_fd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
 }
 
-/* ---- sockets and timers ------------------------------------------------- */
+/* ---- sockets and timers ------------------------------------------------ */
 
 int lp__socket_of(h2o_req_t *req)
 {
@@ -165,7 +165,7 @@ void lp__timer_close(lp__timer *timer, void (*closed)(void *ctx), void *ctx)
     uv_close((uv_handle_t *)&timer->timer, on_timer_closed);
 }
 
-/* ---- listener ----------------------------------------------------------- */
+/* ---- listener ---------------------------------------------------------- */
 
 struct lp__listener {
     uv_tcp_t tcp;
@@ -214,7 +214,61 @@ static int descriptor_of(connection *conn)
     return uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0 ? fd : -1;
 }
 
-/* ---- connections past the bound ----------------------------------------------------------------- * Closing a socket with unread bytes resets the connection, and the client may lose the answer that * says why. So it is read from until its client closes, for a bounded time and in bounded number. */ static void on_unwanted_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) { lp__listener *listener = LP__CONTAINER(handle, connection, tcp)->listener; (void)suggested; *buf = uv_buf_init(listener->discarded, sizeof(listener->discarded)); } static void close_refused(connection *conn) { if (!uv_is_closing((uv_handle_t *)&conn->tcp)) uv_close((uv_handle_t *)&conn->tcp, on_connection_closed); } static void on_unwanted_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf) { (void)buf; if (len < 0) close_refused(LP__CONTAINER(stream, connection, tcp)); } static void on_sweep(uv_timer_t *timer) { lp__listener *listener = timer->data; for (lp__list *at = listener->lingering.next; at != &listener->lingering; at = at->next) { connection *conn = LP__CONTAINER(at, connection, link); if (uv_now(timer->loop) - conn->since_ms >= LINGER_MS) close_refused(conn); } if (!lp__list_is_empty(&listener->lingering)) uv_timer_start(timer, on_sweep, LINGER_MS / 2, 0); } static void refuse(lp__listener *listener, connection *conn) { lp_str answer = listener->options.refusal; uv_buf_t buf = uv_buf_init((char *)(uintptr_t)answer.base, (unsigned)answer.len); conn->refused = true; conn->since_ms = uv_now(listener->tcp.loop); lp__list_push_back(&listener->lingering, &conn->link); listener->lingering_count++; uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1); shutdown(descriptor_of(conn), SHUT_WR); if (listener->lingering_count > LINGERING_MAX || uv_read_start((uv_stream_t *)&conn->tcp, on_unwanted_alloc, on_unwanted_read) != 0) close_refused(conn); else if (!uv_is_active((uv_handle_t *)&listener->sweep)) uv_timer_start(&listener->sweep, on_sweep, LINGER_MS / 2, 0); } /* ---- accepting  */
+/* ---- connections past the bound ---------------------------------------- */
+
+/* Closing a socket with unread bytes resets the connection, and the client may lose the answer that
+ * says why. So it is read from until its client closes, for a bounded time and in bounded number.
+ */
+static void on_unwanted_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    lp__listener *listener = LP__CONTAINER(handle, connection, tcp)->listener;
+    (void)suggested;
+    *buf = uv_buf_init(listener->discarded, sizeof(listener->discarded));
+}
+
+static void close_refused(connection *conn)
+{
+    if (!uv_is_closing((uv_handle_t *)&conn->tcp))
+        uv_close((uv_handle_t *)&conn->tcp, on_connection_closed);
+}
+
+static void on_unwanted_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
+{
+    (void)buf;
+    if (len < 0)
+        close_refused(LP__CONTAINER(stream, connection, tcp));
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    lp__listener *listener = timer->data;
+    for (lp__list *at = listener->lingering.next; at != &listener->lingering; at = at->next) {
+        connection *conn = LP__CONTAINER(at, connection, link);
+        if (uv_now(timer->loop) - conn->since_ms >= LINGER_MS)
+            close_refused(conn);
+    }
+    if (!lp__list_is_empty(&listener->lingering))
+        uv_timer_start(timer, on_sweep, LINGER_MS / 2, 0);
+}
+
+static void refuse(lp__listener *listener, connection *conn)
+{
+    lp_str answer = listener->options.refusal;
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)answer.base, (unsigned)answer.len);
+    conn->refused = true;
+    conn->since_ms = uv_now(listener->tcp.loop);
+    lp__list_push_back(&listener->lingering, &conn->link);
+    listener->lingering_count++;
+    uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
+    shutdown(descriptor_of(conn), SHUT_WR);
+    if (listener->lingering_count > LINGERING_MAX ||
+        uv_read_start((uv_stream_t *)&conn->tcp, on_unwanted_alloc, on_unwanted_read) != 0)
+        close_refused(conn);
+    else if (!uv_is_active((uv_handle_t *)&listener->sweep))
+        uv_timer_start(&listener->sweep, on_sweep, LINGER_MS / 2, 0);
+}
+
+/* ---- accepting --------------------------------------------------------- */
 
 static void on_never_connected(uv_handle_t *handle)
 {

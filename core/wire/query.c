@@ -65,7 +65,7 @@ bool lp__wire_integer(lp_str text, int64_t *out)
     return true;
 }
 
-/* ---- pairs -------------------------------------------------------------- */
+/* ---- pairs ------------------------------------------------------------- */
 
 /* The parameters of a poll, still encoded: the first valid pair of each name. */
 typedef struct parameters {
@@ -118,7 +118,7 @@ static parameters split(lp_str raw)
     return all;
 }
 
-/* ---- checks ------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------ */
 
 LP_PRINTF(2, 3) static int refuse(lp__wire_query *out, const char *format, ...)
 {

@@ -42,11 +42,14 @@ typedef struct lp_http_options {
         sizeof(lp_http_options)                                                                    \
     }
 
-/* Sets the bounds, before the first request. Optional. LP_EINVAL with a sentence; LP_ENOMEM. */
+/* Sets the bounds, before a server is started and before the first request. Optional. LP_EINVAL
+ * with a sentence; LP_ENOMEM. */
 LP_API int lp_http_configure(lp_manager *manager, const lp_http_options *options, lp_error *error);
 
-/* Mounts a handler on `path` of a host of your own h2o config, before its context is made. The
- * manager must outlive the config. LP_EINVAL: SIGPIPE is not ignored. */
+/* Mounts a handler on exactly `path` (what is below it is another handler's, or 404) of a host of
+ * your own h2o config, before its context is made. The handler may outlive the manager; it then
+ * answers 503. LP_EINVAL: SIGPIPE is not ignored, or a path that does not start with '/'.
+ * LP_ENOMEM. */
 LP_API int lp_http_mount_events(lp_manager *manager, struct st_h2o_hostconf_t *host,
                                 const char *path, lp_error *error);
 LP_API int lp_http_mount_publish(lp_manager *manager, struct st_h2o_hostconf_t *host,
@@ -57,17 +60,19 @@ LP_API int lp_http_mount_health(lp_manager *manager, struct st_h2o_hostconf_t *h
                                 const char *path, lp_error *error);
 
 /* Serves one request from a handler of yours, whatever its path, after your own checks. The request
- * is answered now or later in every case; your handler returns 0. */
+ * is answered now or later in every case; your handler returns 0. A manager that has been shut down
+ * answers 503 until it is freed. */
 LP_API void lp_http_subscribe(lp_manager *manager, struct st_h2o_req_t *req);
 LP_API void lp_http_publish(lp_manager *manager, struct st_h2o_req_t *req);
 
-/* ---- a server for programs that have none ------------------------------- */
+/* ---- a server for programs that have none ------------------------------ */
 
 typedef struct lp_server lp_server;
 
 typedef struct lp_server_options {
     size_t struct_size;         /* set by LP_SERVER_OPTIONS_INIT */
-    const char *listen;         /* "127.0.0.1:8101", "[::1]:8101", port 0: any free one */
+    const char *listen;         /* "127.0.0.1:8101" (the default), "[::1]:8101", "localhost:8101";
+                                   port 0: any free one */
     const char *events_path;    /* "/events"; "" serves none. NULL: the default, here and below */
     const char *publish_path;   /* "/publish" */
     const char *health_path;    /* "/health" */
@@ -92,9 +97,11 @@ LP_API int lp_server_port(const lp_server *server);
 /* Connections that are open now. */
 LP_API size_t lp_server_connections(const lp_server *server);
 
-/* Closes the listener at once and every connection when its answer is out, what is left at the
- * deadline too; then calls `done` (may be NULL) and frees the server. Shut the manager down first,
- * or at the same time: that answers its waiters. A second call is LP_OK and changes nothing. */
+/* Closes the listener and idle connections at once, every other connection when its answer is out,
+ * and what is left at the deadline too; then calls `done` (may be NULL) and frees the server. Shut
+ * the manager down first, or at the same time: that answers its waiters. The manager may be freed
+ * before the server has stopped. A second call is LP_OK and changes nothing. Close the loop only
+ * when it has nothing left to run: handles are still being closed when `done` is called. */
 LP_API int lp_server_stop(lp_server *server, int64_t timeout_ms, void (*done)(void *ctx),
                           void *ctx);
 

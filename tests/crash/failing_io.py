@@ -2,13 +2,14 @@
 EFBIG by RLIMIT_FSIZE, a full disk on a tmpfs of a few megabytes, and no descriptors left.
 
 A publish that could not be kept is answered 503 with the reason, is seen by nobody, and does not
-come back at the next start. Everything else goes on.
+come back at the next start. Everything else goes on. Where the disk takes back no write either, the
+answer says that it is in doubt, and nothing is published any more until a restart.
 """
+import itertools
 import json
 import os
 import resource
 import subprocess
-import time
 
 import daemon
 
@@ -19,8 +20,9 @@ class FailingIO(daemon.TestCase):
     FLAGS = ("--event-buffer", "100000", "--max-answer-bytes", "64MiB")
 
     def publish_some(self, server, count, first=0, pad=""):
-        """Publishes first, first + 1, … one after the other: the numbers (kept, refused)."""
-        kept, refused = [], []
+        """Publishes first, first + 1, … one after the other: the numbers that were kept, and a
+        dictionary from those that were refused to the reason."""
+        kept, refused = [], {}
         connection = server.connection()
         for n in range(first, first + count):
             status, body = server.publish("c", {"n": n, "pad": pad}, connection)
@@ -28,17 +30,28 @@ class FailingIO(daemon.TestCase):
             if status == 200:
                 kept.append(n)
             else:
-                self.assertGreater(len(json.loads(body)["error"]), 10, "no reason is given")
-                refused.append(n)
+                refused[n] = json.loads(body)["error"]
+                self.assertGreater(len(refused[n]), 10, "no reason is given")
         connection.close()
         return kept, refused
 
-    def assert_kept(self, kept, store=None):
-        """A new start finds exactly these."""
+    def assert_kept(self, kept, store=None, in_doubt=()):
+        """A new start finds exactly these, and perhaps those in doubt."""
         server = self.start(*self.FLAGS, store=store or self.store)
         there = [data["n"] for data in server.kept("c", {"n": -1})]
         server.kill()
-        self.assertEqual(there, kept)
+        self.assertEqual([n for n in there if n not in in_doubt], kept)
+
+    def in_doubt(self, server, refused):
+        """Which were refused as being in doubt: one at most, and then the server says so."""
+        numbers = [n for n, reason in refused.items() if "in doubt" in reason]
+        status, body = server.request("GET", "/health")
+        self.assertLessEqual(len(numbers), 1)
+        if numbers:
+            self.assertEqual((status, json.loads(body)["status"]), (503, "in doubt"))
+        else:
+            self.assertEqual((status, json.loads(body)["status"]), (200, "serving"))
+        return numbers
 
     def seen_by_a_poll(self, server):
         answer = server.poll("c", since_time=1)
@@ -64,16 +77,16 @@ class InjectedErrors(FailingIO):
             server = self.start(*self.FLAGS, store=store, prefix=daemon.strace(inject, trace))
             kept, refused = self.publish_some(server, 25, pad=BIG[:5000])
             self.assertEqual(self.seen_by_a_poll(server), kept)
-            self.assertIsNone(server.process.poll(), server.log())
+            in_doubt = self.in_doubt(server, refused)
             server.kill()
         except daemon.Failed as failed:
             # It may refuse to start, with a sentence, but only that.
             self.assertIn("longpolld ended with 1:", str(failed))
             self.assertRegex(str(failed), r'longpolld: store ".*": .*')
-            kept, refused = [], []
+            kept, refused, in_doubt = [], {}, []
         with open(trace, encoding="utf-8", errors="replace") as file:
             self.assertIn("INJECTED", file.read(), "the call was never made")
-        self.assert_kept(kept, store)
+        self.assert_kept(kept, store, in_doubt)
         return kept, refused
 
     def each_call(self, call, error, sync):
@@ -111,14 +124,10 @@ class ShortWrites(FailingIO):
             self.assertRegex(str(failed), r'longpolld: store ".*": .*')
             return
         kept, refused = self.publish_some(server, 60, pad=BIG)
-        self.assert_healthy_or_in_doubt(server)
+        in_doubt = self.in_doubt(server, refused)
         self.assertEqual(self.seen_by_a_poll(server), kept)
         server.kill()
-        self.assert_kept(kept, store)
-
-    def assert_healthy_or_in_doubt(self, server):
-        self.assertIsNone(server.process.poll(), server.log())
-        self.assertIn(server.request("GET", "/health")[0], (200, 503))
+        self.assert_kept(kept, store, in_doubt)
 
 
 class FullDisk(FailingIO):
@@ -148,7 +157,7 @@ class FullDisk(FailingIO):
     def test_a_full_disk_refuses_publishes_serves_polls_and_goes_on_by_itself(self):
         server = self.start(*self.FLAGS)
         kept, refused = self.publish_some(server, 10)
-        self.assertEqual(refused, [])
+        self.assertEqual(refused, {})
         self.fill()
         while not refused:
             more, refused = self.publish_some(server, 10, first=kept[-1] + 1, pad=BIG)
@@ -161,13 +170,14 @@ class FullDisk(FailingIO):
         self.assertIn("timeout", server.poll("other"))
 
         os.unlink(os.path.join(self.disk, "ballast"))
-        first, end = 100000, time.monotonic() + daemon.DEADLINE_S
-        while True:
-            more, refused = self.publish_some(server, 1, first=first)
-            kept, first = kept + more, first + 1
-            if more:
-                break
-            self.assertLess(time.monotonic(), end, "it does not go on: " + server.log())
+        numbers = itertools.count(100000)
+
+        def goes_on():
+            more, _ = self.publish_some(server, 1, first=next(numbers))
+            kept.extend(more)
+            return bool(more)
+
+        self.wait_for(goes_on)
         self.assert_healthy(server)
         self.assertEqual(self.seen_by_a_poll(server), kept)
         server.kill()
@@ -193,14 +203,7 @@ class NoDescriptors(FailingIO):
         for one in crowd:
             one.close()
         connection.close()
-        end = time.monotonic() + daemon.DEADLINE_S
-        while True:
-            try:
-                if server.request("GET", "/health")[0] == 200:
-                    break
-            except OSError:
-                pass
-            self.assertLess(time.monotonic(), end, "it does not come back: " + server.log())
+        self.wait_for(server.is_healthy)
         server.kill()
         self.assert_kept(kept, store)
 

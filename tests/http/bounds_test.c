@@ -1,6 +1,5 @@
 /* Promise 11 over HTTP: what is bounded, and what a client is told past the bound. */
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -136,7 +135,6 @@ Test(http_bounds, a_store_behind_its_bound_is_503)
     raw_answer answer;
     raw_printf(&first, "POST /publish HTTP/1.1\r\nHost: h\r\nContent-Length: 25\r\n\r\n"
                        "{\"category\":\"c\",\"data\":1}");
-    raw_printf(&first, " ");
     while (!harness_stats().pending)
         harness_turn(1);
     is_refused(publish_bytes(10), 503, "1");
@@ -198,8 +196,7 @@ Test(http_bounds, refused_connections_that_stay_are_closed)
     harness_stop();
 }
 
-/* ---- descriptors --------------------------------------------------------------------------------
- */
+/* ---- descriptors ------------------------------------------------------- */
 
 static int fillers[4096], filler_count;
 
@@ -230,7 +227,6 @@ Test(http_bounds, the_server_survives_without_descriptors)
     fill_descriptors(1);
     raw_conn refused = harness_connect(); /* takes the last one itself */
     cr_expect(raw_ended(&refused, RAW_DEADLINE_MS));
-    cr_expect_geq(h.log_lines, 1);
     raw_close(&refused);
     release_descriptors();
 
@@ -259,8 +255,7 @@ Test(http_bounds, a_poll_that_cannot_be_watched_is_503)
     harness_stop();
 }
 
-/* ---- time ---------------------------------------------------------------------------------------
- */
+/* ---- time -------------------------------------------------------------- */
 
 Test(http_bounds, requests_that_do_not_come_to_an_end_are_closed)
 {
@@ -324,10 +319,10 @@ Test(http_bounds, an_answer_is_cut_at_its_deadline, .timeout = 60)
     raw_conn drip = harness_poll("c", FROM_THE_START);
     cr_expect(reads_all(&quick));
     int64_t begun = raw_now_ms();
-    char byte;
+    static char some[8192]; /* each time: the kernel sees progress, and has no reason to end it */
     while (lp_server_connections(h.server) > 1 && raw_now_ms() < begun + RAW_DEADLINE_MS) {
         harness_turn(10);
-        recv(drip.fd, &byte, 1, MSG_DONTWAIT);
+        recv(drip.fd, some, sizeof(some), MSG_DONTWAIT);
     }
     cr_expect_eq(lp_server_connections(h.server), 1); /* the quick one's */
     cr_expect(raw_silent(&quick, 1));
@@ -400,8 +395,7 @@ Test(http_bounds, accepted_connections_have_their_options)
     harness_stop();
 }
 
-/* ---- options ------------------------------------------------------------------------------------
- */
+/* ---- options ----------------------------------------------------------- */
 
 Test(http_bounds, wrong_options_are_refused_with_a_sentence)
 {

@@ -23,12 +23,6 @@ static void pump(int fd, short events, int timeout_ms)
     uv_run(&h.loop, UV_RUN_NOWAIT);
 }
 
-static void on_log(void *ctx, lp_log_level level, const char *line)
-{
-    (void)ctx, (void)level, (void)line;
-    h.log_lines++;
-}
-
 void harness_start_manager(const lp_manager_options *options)
 {
     lp_error error;
@@ -38,9 +32,8 @@ void harness_start_manager(const lp_manager_options *options)
     descriptors_before = harness_descriptors();
     uv_loop_init(&h.loop);
     raw_pump = pump;
-    lp_manager_options own = *options;
-    own.on_log = on_log;
-    cr_assert_eq(lp_manager_start(&h.loop, &own, &h.manager, &error), LP_OK, "%s", error.message);
+    cr_assert_eq(lp_manager_start(&h.loop, options, &h.manager, &error), LP_OK, "%s",
+                 error.message);
 }
 
 void harness_start(const harness_options *options)

@@ -15,7 +15,6 @@ typedef struct harness {
     lp_server *server;
     int port;
     bool manager_down, server_down;
-    uint64_t log_lines;
 } harness;
 
 extern harness h;

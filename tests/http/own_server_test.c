@@ -95,7 +95,7 @@ Test(http_own_server, handlers_are_mounted_on_any_path)
     listen_on(&h.loop);
     status_is("GET / HTTP/1.1\r\n\r\n", 200, "serving");
     status_is("GET /a/b/poll?timeout=0 HTTP/1.1\r\n\r\n", 200, "'timeout'");
-    status_is("POST /a/b HTTP/1.1\r\nContent-Length: 24\r\n\r\n{\"category\":\"c\",\"data\":1}",
+    status_is("POST /a/b HTTP/1.1\r\nContent-Length: 25\r\n\r\n{\"category\":\"c\",\"data\":1}",
               200, "success");
     status_is("GET /a/b/poll/c HTTP/1.1\r\n\r\n", 404, "");
     status_is("GET /a/b/c HTTP/1.1\r\n\r\n", 404, "");
@@ -148,7 +148,7 @@ Test(http_own_server, handlers_may_check_first)
     cr_assert(harness_waiters_are(1));
     status_is(
         GUARDED(
-            "POST /guarded HTTP/1.1\r\nContent-Length: 24\r\n") "\r\n"
+            "POST /guarded HTTP/1.1\r\nContent-Length: 25\r\n") "\r\n"
                                                                 "{\"category\":\"c\",\"data\":1}",
         200, "success");
     cr_assert(raw_read(&parked, false, RAW_DEADLINE_MS, &answer));

@@ -275,8 +275,7 @@ Test(http_serving, any_origin_publishes_where_it_is_not_refused)
     harness_stop();
 }
 
-/* ---- delete after first retrieval ---------------------------------------------------------------
- */
+/* ---- delete after first retrieval -------------------------------------- */
 
 static harness_options deleting(void)
 {

@@ -66,9 +66,8 @@ static void status_is(const char *request, int status, const char *part)
 static void refuses_all(void)
 {
     status_is("GET /events?timeout=9&category=c HTTP/1.1\r\n\r\n", 503, "shut down");
-    status_is(
-        "POST /publish HTTP/1.1\r\nContent-Length: 25\r\n\r\n{\"category\":\"c\",\"data\":1} ", 503,
-        "shut down");
+    status_is("POST /publish HTTP/1.1\r\nContent-Length: 25\r\n\r\n{\"category\":\"c\",\"data\":1}",
+              503, "shut down");
     status_is("GET /health HTTP/1.1\r\n\r\n", 503, "{\"status\":\"closed\"}");
 }
 
@@ -151,6 +150,11 @@ static raw_conn slow_reader(void)
     return conn;
 }
 
+static bool server_is_down(void)
+{
+    return h.server_down;
+}
+
 Test(http_shutdown, a_slow_reader_is_cut_at_the_deadline)
 {
     harness_options options = large_answers();
@@ -158,8 +162,9 @@ Test(http_shutdown, a_slow_reader_is_cut_at_the_deadline)
     harness_publish("c", large);
     raw_conn slow = slow_reader();
     harness_shutdown(300);
-    harness_stop();
+    cr_expect(harness_until(server_is_down));
     raw_close(&slow);
+    harness_stop();
 }
 
 Test(http_shutdown, an_answer_on_its_way_is_finished)
@@ -206,7 +211,7 @@ Test(http_shutdown, a_publish_that_waits_for_the_store_is_answered)
     raw_conn conn = harness_connect();
     raw_answer answer;
     raw_printf(&conn, "POST /publish HTTP/1.1\r\nContent-Length: 25\r\n\r\n"
-                      "{\"category\":\"c\",\"data\":1} ");
+                      "{\"category\":\"c\",\"data\":1}");
     while (!harness_stats().pending)
         harness_turn(1);
     harness_shutdown(5000);
@@ -232,7 +237,7 @@ Test(http_shutdown, a_server_that_stops_does_not_wait_for_the_store)
         harness_turn(1);
     raw_conn conn = harness_connect();
     raw_printf(&conn, "POST /publish HTTP/1.1\r\nContent-Length: 25\r\n\r\n"
-                      "{\"category\":\"c\",\"data\":1} ");
+                      "{\"category\":\"c\",\"data\":1}");
     while (!harness_stats().pending)
         harness_turn(1);
     cr_assert_eq(lp_server_stop(h.server, 50, on_stopped, &stopped), LP_OK);

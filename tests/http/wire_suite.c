@@ -29,8 +29,7 @@ static struct {
     int child_in;
 } suite = {.events = "/events", .publish = "/publish", .child_in = -1};
 
-/* ---- telling ------------------------------------------------------------------------------------
- */
+/* ---- telling ----------------------------------------------------------- */
 
 void suite_tell(const char *name, bool ok, const char *difference, const char *format, ...)
 {
@@ -136,8 +135,7 @@ bool suite_is_timeout(const char *body)
            ms > now - 60000 && ms < now + 2000;
 }
 
-/* ---- asking -------------------------------------------------------------------------------------
- */
+/* ---- asking ------------------------------------------------------------ */
 
 const char *suite_category(void)
 {
@@ -217,8 +215,7 @@ int64_t suite_event(const char *category, const char *data, char id[37])
     return ms;
 }
 
-/* ---- the program --------------------------------------------------------------------------------
- */
+/* ---- the program ------------------------------------------------------- */
 
 static void spawn(const char *program)
 {

@@ -151,8 +151,7 @@ Test(wire_query, category_length_counts_after_decoding)
     }
 }
 
-/* ---- publish bodies -----------------------------------------------------------------------------
- */
+/* ---- publish bodies ---------------------------------------------------- */
 
 #define BAD_JSON "{\"error\": \"Invalid POST body json.\"}"
 #define NO_CATEGORY                                                                                \
@@ -244,8 +243,7 @@ Test(wire_publish_body, category_length_counts_after_decoding)
     }
 }
 
-/* ---- answers ------------------------------------------------------------------------------------
- */
+/* ---- answers ----------------------------------------------------------- */
 
 static void answer_is(const lp_answer *answer, const char *expected)
 {

@@ -1,17 +1,18 @@
 /* journal_replay: how fast the journal takes events and gives them back, beside the least that any
  * journal must do, in the same run.
  *
- *   journal_replay [--dir DIR] [--events 1000000] [--bytes 200] [--append-ms 1000]
- *                  [--categories 1000] [--retain 50000]
+ *   journal_replay [--dir DIR] [--events 1000000] [--bytes 200] [--append-ms 200]
+ *                  [--rounds 5] [--categories 1000] [--retain 50000]
  *
  * Works in a directory of its own below DIR (default: the current one) and removes it.
  *
  * append: events/s through lp_store_append at each sync level and batches of 1, 64 and 1024, for
- * `append-ms` each: growing, where nothing is removed; and steady, where each event removes the one
- * `retain` events before it, as full rings do, so that segments die and are used again. Beside them
- * a raw loop: the same bytes framed (length and CRC32C) in one buffer, one pwrite, and with
- * `always` one fdatasync, on a growing file and with `always` on one that was written before. The
- * disk's bytes at the end of a steady run are told as a multiple of what lives.
+ * `append-ms` each, the medians of `rounds` of them: growing, where nothing is removed; and steady,
+ * where each event removes the one `retain` events before it, as full rings do, so that segments
+ * die and are used again. Beside them a raw loop: the same bytes framed (length and CRC32C) in one
+ * buffer, one pwrite, and with `always` one fdatasync, on a growing file and with `always` on one
+ * that was written before. The disk's bytes at the end of a steady run are told as a multiple of
+ * what lives.
  *
  * replay: `events` events of `bytes` bytes through lp_store_open with a sink that counts, and
  * through lp_manager_start until it serves, with rings that hold all; beside them read() of the
@@ -42,10 +43,11 @@
 #define BATCH_MAX  1024
 #define POOL       65536 /* events that are made before a clock runs */
 #define READ_BYTES (1 << 20)
+#define ROUNDS_MAX 99
 
 static struct {
     char dir[3072];
-    long events, bytes, append_ms, categories, retain;
+    long events, bytes, append_ms, rounds, categories, retain;
     int64_t first_ms;
     uint64_t made;  /* events ever made: numbers their ids */
     uint64_t first; /* the first one of the store that is appended to */
@@ -260,34 +262,68 @@ static size_t raw_bytes(void)
     return sizeof(lp_id) + 10 + lp_event_category(g.pool[0]).len + (size_t)g.bytes;
 }
 
-static void append_figures(lp_sync sync, const char *name, size_t batch_size)
+/* Events/s of one round: the journal with nothing removed and with full rings, the raw loop on a
+ * new file and again over it. */
+enum { GROWING, STEADY, RAW, RAW_AGAIN, KINDS };
+
+static void append_round(lp_sync sync, size_t batch_size, double rates[KINDS], uint64_t *disk)
 {
     char path[4096];
-    double growing, steady, raw, again = 0;
-    uint64_t disk;
     off_t end = 0;
     int fd;
 
+    rates[GROWING] = append_rate(sync, batch_size, false, disk);
+    rates[STEADY] = append_rate(sync, batch_size, true, disk);
     snprintf(path, sizeof path, "%s/raw", g.dir);
-    growing = append_rate(sync, batch_size, false, &disk);
-    steady = append_rate(sync, batch_size, true, &disk);
     fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (fd < 0)
         fail("%s: %s", path, strerror(errno));
-    raw = raw_write_rate(fd, sync == LP_SYNC_ALWAYS, g.pool, POOL, batch_size, g.append_ms, &end);
+    rates[RAW] =
+        raw_write_rate(fd, sync == LP_SYNC_ALWAYS, g.pool, POOL, batch_size, g.append_ms, &end);
+    rates[RAW_AGAIN] = 0;
     if (sync == LP_SYNC_ALWAYS) {
         fdatasync(fd);
-        again = raw_write_rate(fd, true, g.pool, POOL, batch_size, g.append_ms, &end);
+        rates[RAW_AGAIN] = raw_write_rate(fd, true, g.pool, POOL, batch_size, g.append_ms, &end);
     }
     close(fd);
     unlink(path);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The median over the rounds of one kind, or of its ratio to another in the same round. */
+static double median(double (*rates)[KINDS], int kind, int to)
+{
+    double values[ROUNDS_MAX];
+
+    for (long i = 0; i < g.rounds; i++)
+        values[i] = to < 0 ? rates[i][kind] : rates[i][kind] / rates[i][to];
+    qsort(values, (size_t)g.rounds, sizeof *values, compare);
+    return values[g.rounds / 2];
+}
+
+static void append_figures(lp_sync sync, const char *name, size_t batch_size)
+{
+    double rates[ROUNDS_MAX][KINDS];
+    uint64_t disk = 0, most = 0;
+
+    for (long i = 0; i < g.rounds; i++) {
+        append_round(sync, batch_size, rates[i], &disk);
+        most = disk > most ? disk : most;
+    }
     printf("append %s, batch %zu: growing %.0f/s, steady %.0f/s; raw %.0f/s (ratios %.2f, %.2f)",
-           name, batch_size, growing, steady, raw, growing / raw, steady / raw);
-    if (again > 0)
-        printf("; raw again over the file %.0f/s (%.2f, %.2f)", again, growing / again,
-               steady / again);
-    printf("; steady disk %.1f MB, %.2f times what lives\n", (double)disk / 1e6,
-           (double)disk / (double)raw_bytes() / (double)g.retain);
+           name, batch_size, median(rates, GROWING, -1), median(rates, STEADY, -1),
+           median(rates, RAW, -1), median(rates, GROWING, RAW), median(rates, STEADY, RAW));
+    if (sync == LP_SYNC_ALWAYS)
+        printf("; raw again over the file %.0f/s (%.2f, %.2f)", median(rates, RAW_AGAIN, -1),
+               median(rates, GROWING, RAW_AGAIN), median(rates, STEADY, RAW_AGAIN));
+    printf("; steady disk %.1f MB at most, %.2f times what lives\n", (double)most / 1e6,
+           (double)most / (double)raw_bytes() / (double)g.retain);
     fflush(stdout);
 }
 
@@ -410,8 +446,8 @@ static void manager_figures(const char *directory, double raw)
 
 int main(int argc, char **argv)
 {
-    static const char *const known[] = {"--dir",        "--events", "--bytes", "--append-ms",
-                                        "--categories", "--retain", NULL};
+    static const char *const known[] = {"--dir",    "--events",     "--bytes",  "--append-ms",
+                                        "--rounds", "--categories", "--retain", NULL};
     static const struct {
         lp_sync sync;
         const char *name;
@@ -424,10 +460,13 @@ int main(int argc, char **argv)
     options_check(argc, argv, 1, known);
     g.events = option_number(argc, argv, "--events", 1000000);
     g.bytes = option_number(argc, argv, "--bytes", 200);
-    g.append_ms = option_number(argc, argv, "--append-ms", 1000);
+    g.append_ms = option_number(argc, argv, "--append-ms", 200);
+    g.rounds = option_number(argc, argv, "--rounds", 5);
     g.categories = option_number(argc, argv, "--categories", 1000);
     g.retain = option_number(argc, argv, "--retain", 50000);
     g.retain -= g.retain % g.categories; /* the one that goes is of the same category */
+    if (g.rounds < 1 || g.rounds > ROUNDS_MAX)
+        fail("rounds are 1 to %d", ROUNDS_MAX);
     if (g.retain < 1)
         fail("retain is at least as many as the categories");
     if (g.events < 1 || g.bytes < 2 || g.bytes > 16384 || g.categories < 1)

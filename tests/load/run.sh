@@ -14,7 +14,7 @@ server=
 trap 'test -n "$server" && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null; rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 
-# "$@" without what stands before "--", words replaced.
+# One word of the command line with what it stands for.
 replace() {
     case $1 in
     STATS) echo "$work/stats" ;;
@@ -32,6 +32,7 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
+: >"$work/said"
 # shellcheck disable=SC2086 # no option of a test has blanks
 "$command" --listen 127.0.0.1:0 $options >"$work/said" &
 server=$!

@@ -266,36 +266,36 @@ static void receive(world *w, client *c, const lp_answer *answer)
 /* ---- delete after the first retrieval -----------------------------------------------------------
  */
 
-/* `these` are the same events, perhaps in the answer itself, which may be gone afterwards. */
+/* `these` are the same events, perhaps in the answer itself, which may be gone afterwards. Some may
+ * have been removed already. */
 static void tell_retrieved(world *w, ref_event **events, lp_event *const *these, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        events[i]->retrieved = true;
+        events[i]->retrieved |= events[i]->fate == VISIBLE;
     clock_was_read(w);
     lp__engine_retrieved(w->engine, w->now, these, count);
     ref_learn(w);
     for (size_t i = 0; i < count; i++) {
-        if ((events[i]->fate == VISIBLE) == w->config.delete_after_first)
-            fail(w, "event %llu and its first retrieval", (unsigned long long)events[i]->number);
-        events[i]->retrieved = events[i]->fate == REMOVED;
+        if (events[i]->fate != VISIBLE)
+            continue;
+        if (w->config.delete_after_first)
+            fail(w, "event %llu outlives its retrieval", (unsigned long long)events[i]->number);
+        events[i]->retrieved = false;
     }
 }
 
 void tell_late_retrieval(world *w)
 {
-    ref_event *alive[LATE_MAX];
+    ref_event *events[LATE_MAX];
     lp_event *these[LATE_MAX];
-    size_t count = 0;
-    for (size_t i = 0; i < w->late_count; i++) {
-        ref_event *event = ref_find(w, w->late[i]);
-        if (event->fate != VISIBLE)
-            continue;
-        alive[count] = event;
-        these[count++] = event->event;
+    size_t count = w->late_count;
+    for (size_t i = 0; i < count; i++) {
+        events[i] = ref_find(w, w->late[i]);
+        these[i] = events[i]->event;
     }
     w->late_count = 0;
     if (count > 0)
-        tell_retrieved(w, alive, these, count);
+        tell_retrieved(w, events, these, count);
 }
 
 /* The answer has been written whole: this is told at once, later, or never. */

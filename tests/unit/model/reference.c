@@ -204,7 +204,7 @@ static void learn_from_changes(world *w)
     }
     lp_batch_free(batch);
     for (int i = 0; i < w->config.categories; i++) {
-        if (told[i] <= w->horizon[i] || w->replaying)
+        if (told[i] <= w->horizon[i] || told[i] <= w->overstated[i] || w->replaying)
             continue;
         if (!w->may_overstate)
             fail(w, "the horizon %llx of %d is beyond what is gone (%llx)",

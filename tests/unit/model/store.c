@@ -225,8 +225,8 @@ static void push_highest(world *w)
 }
 
 /* As a journal would that was never compacted. An event whose retrieval comes later in the log can
- * meanwhile be lost with its category, when that is forgotten; its horizon is then higher than need
- * be. */
+ * meanwhile expire, or be lost with its category when that is forgotten; a horizon is then higher
+ * than need be. */
 static void replay_log(world *w)
 {
     if (w->config.delete_after_first && w->config.categories_max < (size_t)w->config.categories)
@@ -322,6 +322,8 @@ static void replay(world *w, bool clean)
             event->reason = LP_REMOVED_REPLAY;
         }
         event->retrieved = event->retrieved && event->deleted;
+        if (event->retrieved) /* no horizon tells of it, unless this replay raises one */
+            event->reason = LP_REMOVED_RETRIEVED;
         event->put_back = false;
     }
     w->visible_count = w->visible_bytes = 0;
@@ -346,8 +348,8 @@ static void replay(world *w, bool clean)
     ref_learn(w);
     recount_horizons(w);
     w->replaying = false;
-    for (int i = 0; i < w->config.categories && w->may_overstate; i++)
-        w->overstated[i] = w->stored_highest;
+    for (int i = 0; i < w->config.categories; i++)
+        w->overstated[i] = w->may_overstate ? w->stored_highest : w->stored_horizon[i];
     /* Categories with waiters are not forgotten, and a restart ends all waiting. */
     bool may_forget = w->config.categories_max < (size_t)w->config.categories;
     check_replay(w, was_visible, clean && !from_log && !may_forget);
