@@ -12,9 +12,11 @@
 #define ANSWER_TIMEOUT_MS  30000
 #define INFLIGHT_BYTES_MAX KIB(256 << 10)
 
-/* An answer in flight is "slow" from this age on, and may then be cut for the bound's sake: one
- * that began in this very turn of the loop has not had the time to be written. */
-#define SLOW_MS 100
+/* An answer counts against the bound on bytes in flight from this size on, and may be cut for its
+ * sake from this age on: one that began in this very turn of the loop has not had the time to be
+ * written. */
+#define LARGE_BYTES 4096
+#define SLOW_MS     100
 
 /* ---- life -------------------------------------------------------------- */
 
@@ -100,6 +102,7 @@ int lp__http_of(lp_manager *manager, lp__http **out)
     http->manager = manager;
     http->loop = lp__manager_loop(manager);
     lp__list_init(&http->inflight);
+    lp__list_init(&http->large);
     lp__list_init(&http->pending);
     fill_defaults(http);
     *slot = (lp__manager_http){http, drain, on_manager_free};
@@ -150,11 +153,13 @@ int lp__http_check_sigpipe(lp_error *error)
 
 static void leave_inflight(lp__exchange *exchange)
 {
-    if (exchange->bytes) {
-        lp__list_unlink(&exchange->link);
-        exchange->http->inflight_bytes -= exchange->bytes;
-        exchange->bytes = 0;
-    }
+    if (!exchange->bytes)
+        return;
+    if (!lp__list_is_empty(&exchange->large_link))
+        exchange->http->large_bytes -= exchange->bytes;
+    lp__list_unlink(&exchange->large_link);
+    lp__list_unlink(&exchange->link);
+    exchange->bytes = 0;
 }
 
 /* The write fails, and libh2o then closes the connection. */
@@ -168,22 +173,31 @@ static void cut(lp__exchange *exchange, const char *why)
     lp__socket_abort(lp__socket_of(exchange->req));
 }
 
-static lp__exchange *oldest_inflight(lp__http *http)
-{
-    return lp__list_is_empty(&http->inflight)
-               ? NULL
-               : LP__CONTAINER(http->inflight.next, lp__exchange, link);
-}
-
 static void on_inflight_timer(void *ctx)
 {
     lp__http *http = ctx;
     uint64_t now = lp__loop_now(http->loop), timeout = (uint64_t)http->options.answer_timeout_ms;
-    lp__exchange *oldest;
-    while ((oldest = oldest_inflight(http)) && now - oldest->started_ms >= timeout)
+    while (!lp__list_is_empty(&http->inflight)) {
+        lp__exchange *oldest = LP__CONTAINER(http->inflight.next, lp__exchange, link);
+        if (now - oldest->started_ms < timeout) {
+            lp__timer_start(http->timer, oldest->started_ms + timeout - now);
+            return;
+        }
         cut(oldest, "its reader is too slow");
-    if (oldest)
-        lp__timer_start(http->timer, oldest->started_ms + timeout - now);
+    }
+}
+
+static void join_large(lp__exchange *exchange)
+{
+    lp__http *http = exchange->http;
+    lp__list_push_back(&http->large, &exchange->large_link);
+    http->large_bytes += exchange->bytes;
+    while (http->large_bytes > (size_t)http->options.inflight_bytes_max) {
+        lp__exchange *oldest = LP__CONTAINER(http->large.next, lp__exchange, large_link);
+        if (exchange->started_ms - oldest->started_ms < SLOW_MS)
+            return;
+        cut(oldest, "too many bytes are being written");
+    }
 }
 
 /* Most answers leave the list within one turn of the loop, so the timer is not stopped when the
@@ -191,20 +205,15 @@ static void on_inflight_timer(void *ctx)
 static void join_inflight(lp__exchange *exchange, size_t bytes)
 {
     lp__http *http = exchange->http;
-    uint64_t now = lp__loop_now(http->loop);
-    exchange->started_ms = now;
+    exchange->started_ms = lp__loop_now(http->loop);
     exchange->bytes = bytes ? bytes : 1;
     lp__list_push_back(&http->inflight, &exchange->link);
-    http->inflight_bytes += exchange->bytes;
     if (!http->timer)
         lp__timer_open(http->loop, on_inflight_timer, http, &http->timer);
     if (http->timer && !lp__timer_is_started(http->timer))
         lp__timer_start(http->timer, (uint64_t)http->options.answer_timeout_ms);
-
-    lp__exchange *oldest;
-    while (http->inflight_bytes > (size_t)http->options.inflight_bytes_max &&
-           (oldest = oldest_inflight(http)) != NULL && now - oldest->started_ms >= SLOW_MS)
-        cut(oldest, "too many bytes are being written");
+    if (exchange->bytes >= LARGE_BYTES)
+        join_large(exchange);
 }
 
 /* ---- exchanges --------------------------------------------------------- */
@@ -245,6 +254,7 @@ lp__exchange *lp__exchange_start(lp__http *http, h2o_req_t *req)
     exchange->req = req;
     exchange->watched_fd = -1;
     lp__list_init(&exchange->link);
+    lp__list_init(&exchange->large_link);
 
     const char *refusal = NULL;
     int status = 500;

@@ -22,7 +22,8 @@ typedef struct lp__http {
     lp__watch *watch;        /* of parked polls; NULL before the first and after the last */
     lp__timer *timer;        /* of answers being written */
     lp__list inflight;       /* exchanges whose answer is being written, oldest first */
-    size_t inflight_bytes;
+    lp__list large;          /* those of them that count against inflight_bytes_max */
+    size_t large_bytes;
     lp__list pending; /* exchanges whose publish is not decided yet */
 } lp__http;
 
@@ -43,6 +44,7 @@ typedef struct lp__exchange {
     lp__http *http;
     h2o_req_t *req;
     lp__list link;       /* in `inflight` or `pending` */
+    lp__list large_link; /* in `large` */
     uint64_t started_ms; /* when its answer began */
     size_t bytes;        /* of its answer; 0 when it is not in flight */
     int watched_fd;      /* -1: not watched */

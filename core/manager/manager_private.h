@@ -102,7 +102,7 @@ struct lp_manager {
         ENDED
     } ending;
     bool engine_open; /* at the shutdown: it was serving */
-    bool http_told;
+    bool draining_told, http_told;
 
     lp__manager_http http;
     struct {

@@ -51,7 +51,7 @@ int lp_manager_shutdown(lp_manager *manager, int64_t timeout_ms, lp_shutdown_cb 
     uv_timer_start(&manager->shutdown_timer, on_deadline, (uint64_t)timeout_ms, 0);
     if (manager->worker != NULL && !manager->engine_open)
         lp__worker_stop(manager->worker, manager->shutdown_deadline_ms); /* cuts a replay short */
-    lp__manager_set_state(manager, LP_STATE_DRAINING, NULL);
+    atomic_store(&manager->state, LP_STATE_DRAINING); /* told in the first step, not from within the call */
     lp__manager_wake(manager);
     return LP_OK;
 }
@@ -159,6 +159,10 @@ void lp__shutdown_free(lp_manager *manager, const lp_error *error, uint64_t unke
 
 void lp__shutdown_step(lp_manager *manager)
 {
+    if (!manager->draining_told) {
+        manager->draining_told = true;
+        lp__manager_set_state(manager, LP_STATE_DRAINING, NULL);
+    }
     if (manager->ending == ANSWERING)
         answer_all(manager);
     if (manager->ending == STOPPING_STORE)

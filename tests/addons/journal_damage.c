@@ -59,11 +59,9 @@ static void path_of(size_t n, char *path)
     cr_assert(jk_segment(directory, n, path, 4200));
 }
 
-static void remove_files(const char *pattern)
+static void remove_files(const char *part)
 {
-    char command[5000];
-    snprintf(command, sizeof(command), "rm -f %s/%s", directory, pattern);
-    cr_assert_eq(system(command), 0);
+    jk_remove_files(directory, part);
 }
 
 /* One segment of `batches` batches of three events, whose ends go into `ends`. Closed cleanly, or
@@ -115,7 +113,7 @@ Test(journal_damage, a_tail_cut_at_any_byte_gives_whole_batches_and_goes_on)
         cr_assert_eq(content.losses, 0, "cut at %zu: %s", cut, content.loss);
         cr_assert_eq(jk_figure(store, "torn_tails"), 0, "it was sealed");
         jk_close(store);
-        remove_files("*.seg");
+        remove_files(".seg");
         remove_files("clean");
     }
     free(bytes);
@@ -197,7 +195,7 @@ Test(journal_damage, a_flipped_bit_costs_the_record_it_hits)
         cr_assert_eq(jk_count_files(directory, "", NULL), is_covered ? 4u : 3u);
         jk_close(store);
         if (is_covered)
-            remove_files("damaged-*");
+            remove_files("damaged-");
     }
     free(bytes);
 }
@@ -228,7 +226,7 @@ Test(journal_damage, a_flipped_bit_in_a_tail_that_was_not_closed_costs_its_recor
                          is_torn ? n <= 3 * (BATCHES - 1) : !(is_covered && n == hit),
                          "bit %zu, event %d", bit, (int)n);
         jk_close(store);
-        remove_files("damaged-*");
+        remove_files("damaged-");
     }
     free(bytes);
 }
@@ -282,7 +280,7 @@ Test(journal_damage, overwritten_blocks_cost_the_records_they_touch)
         }
         cr_assert_geq(lost, content.lost_records);
         jk_close(store);
-        remove_files("damaged-*");
+        remove_files("damaged-");
     }
     free(damaged);
     free(bytes);
@@ -405,7 +403,7 @@ Test(journal_damage, a_missing_segment_is_told_until_a_floor_is_kept)
             append(store, 300, 1);
             jk_close(store);
         }
-        remove_files("*.seg");
+        remove_files(".seg");
         remove_files("clean");
     }
 }
@@ -439,9 +437,9 @@ Test(journal_damage, a_segment_whose_header_is_gone_is_set_aside_whole)
         cr_assert_eq(memcmp(aside, bytes, len), 0);
         free(aside);
         free(bytes);
-        remove_files("*.seg");
+        remove_files(".seg");
         remove_files("clean");
-        remove_files("damaged-*");
+        remove_files("damaged-");
     }
 }
 
@@ -466,7 +464,7 @@ Test(journal_damage, a_file_left_by_a_crash_in_creation_is_removed_and_no_loss)
         jk_close(open_with(&options));
         cr_assert_eq(content.losses, 0, "%s", content.loss);
         cr_assert_eq(content.count, 13);
-        remove_files("*.seg");
+        remove_files(".seg");
         remove_files("clean");
     }
 }
@@ -479,7 +477,7 @@ Test(journal_damage, stale_bytes_behind_the_tail_do_not_come_back)
     size_t ends[12], old_len, len;
     char path[4200];
     uint8_t *old = make_segment(12, ends, true, &old_len);
-    remove_files("*.seg");
+    remove_files(".seg");
     remove_files("clean");
     lp_store *store = open_with(&options);
     append(store, 1000, 2);

@@ -59,6 +59,17 @@ void jk_remove(const char *directory)
     rmdir(directory);
 }
 
+static void remove_matching(const char *path, void *ctx)
+{
+    if (strstr(strrchr(path, '/'), ctx) != NULL)
+        unlink(path);
+}
+
+void jk_remove_files(const char *directory, const char *part)
+{
+    each_file(directory, remove_matching, (void *)(uintptr_t)part);
+}
+
 uint8_t *jk_read(const char *path, size_t *len)
 {
     FILE *file = fopen(path, "rbe");

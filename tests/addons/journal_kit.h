@@ -49,6 +49,8 @@ typedef struct jk_content {
 char *jk_directory(void);
 void jk_remove(const char *directory);          /* with all in it; it may be missing */
 void jk_copy(const char *from, const char *to); /* the files; `to` is made, and emptied before */
+/* Removes the files whose name contains `part`. */
+void jk_remove_files(const char *directory, const char *part);
 /* The files of a directory whose name ends so: how many, their bytes. */
 size_t jk_count_files(const char *directory, const char *ending, uint64_t *bytes);
 /* The name of the n-th segment file, in order; false: there is none. */

@@ -38,10 +38,20 @@ mutate() {
     if "$dir/model_test" 1 300000 >"$dir/output" 2>&1; then
         echo "$name: NOT found"
         failed=1
-    else
+    elif tail -n 1 "$dir/output" | grep -q '^seed [0-9]*, step [0-9]*: '; then
         echo "$name: found. $(tail -n 1 "$dir/output")"
+    else
+        echo "$name: ended otherwise than by a failed check, see $dir/output"
+        failed=1
     fi
 }
+
+# without a mutation the same steps must pass
+mkdir -p "$work"
+if ! "${compile[@]}" "${link[@]}" -o "$work/model_test" || ! "$work/model_test" 1 300000 >"$work/output"; then
+    echo "the unchanged engine does not pass, see $work/output"
+    exit 1
+fi
 
 # the timestamp of a timeout is plain now - 1, whatever is pending
 mutate timeout_now_minus_1 poll.c 's/\.timestamp_ms = lp__engine_settled_ms(engine)/.timestamp_ms = engine->clock.ms - 1/'
