@@ -42,9 +42,10 @@ static uint64_t cursor_of(const lp__engine *engine, const lp_query *query)
         return seq;
     if (lp_seq_ms(seq) < ms)
         return none_of_it;
-    /* An id of later than since: golongpoll's Go client keeps its last id and takes a timeout's
-     * timestamp, which stays behind events that are pending and so may be behind that id too. */
-    return seq <= engine->clock.last_seq ? seq : lp_seq_last(ms);
+    /* A timeout's timestamp stays 1 ms behind what is pending, and so may lie 1 ms behind the last
+     * id of a client that keeps it. Then the id tells more exactly what it has. */
+    bool from_timeout = lp_seq_ms(seq) == ms + 1 && seq <= engine->clock.last_seq;
+    return from_timeout ? seq : lp_seq_last(ms);
 }
 
 int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, lp__waiter *waiter)
@@ -120,6 +121,17 @@ static size_t cut(const lp__engine *engine, const lp__waiter *waiter, size_t fir
     return limit;
 }
 
+/* Whether events that the poll asks for are gone. One without a cursor asks for what comes while it
+ * waits. */
+static bool misses_history(const lp__engine *engine, const lp__waiter *waiter)
+{
+    uint64_t horizon = waiter->category->horizon;
+    if (!(waiter->flags & HAS_CURSOR))
+        return waiter->position < horizon;
+    return waiter->flags & FROM_ELSEWHERE || waiter->cursor < horizon ||
+           waiter->cursor < engine->floor;
+}
+
 static void answer_with(lp__engine *engine, lp__waiter *waiter, size_t first, size_t end,
                         bool closing)
 {
@@ -129,9 +141,7 @@ static void answer_with(lp__engine *engine, lp__waiter *waiter, size_t first, si
         .events = category->ring,
         .event_count = count,
         .timestamp_ms = lp__engine_settled_ms(engine),
-        .gap = waiter->flags & FROM_ELSEWHERE ||
-               (waiter->flags & HAS_CURSOR &&
-                (waiter->cursor < category->horizon || waiter->cursor < engine->floor)),
+        .gap = misses_history(engine, waiter),
         .closing = closing,
     };
     if (count > 0) {

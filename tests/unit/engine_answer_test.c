@@ -142,7 +142,8 @@ Test(engine_answer, reads_cursors_as_the_wire_says)
         {poll_after(&s, "c", seqs[2] + 100), 4, "also when the id is not there"},
         {poll_with(&s, "c", T0 + 1, foreign), 2, "all of that millisecond"},
         {poll_with(&s, "c", T0 + 1, lp_id_make(seqs[0], 0)), 2, "the id is of before"},
-        {poll_with(&s, "c", T0, lp_id_make(seqs[2], 0)), 3, "the id is of later: nothing twice"},
+        {poll_with(&s, "c", T0, lp_id_make(seqs[2], 0)), 3, "since is of a timeout: nothing twice"},
+        {poll_with(&s, "c", T0 - 1, lp_id_make(seqs[2], 0)), 0, "the id is of later"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         asked a = cases[i].poll;

@@ -197,6 +197,10 @@ static void check_gap(world *w, const poll *p, const lp_answer *answer)
         high = w->overstated[p->client->category];
     bool must = p->has_cursor && (p->from_elsewhere || p->cursor < low);
     bool may = p->has_cursor && (p->from_elsewhere || p->cursor < high);
+    if (!p->has_cursor) { /* it asks for what comes while it waits */
+        must = horizon > p->position && horizon > w->given;
+        may = horizon > p->position || w->overstated[p->client->category] > p->position;
+    }
     if (must && !answer->gap)
         fail(w, "client %d was not told of a gap: cursor %llx, horizon %llx, floor %llx",
              p->client->number, (unsigned long long)p->cursor, (unsigned long long)horizon,

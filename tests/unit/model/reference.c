@@ -114,9 +114,9 @@ uint64_t ref_cursor(uint64_t highest, bool has_id, int64_t since_ms, lp_id id)
         return lp_seq_last(ms); /* later than since */
     if (lp_id_version(id) != 7 || lp_seq_ms(seq) < ms)
         return all_before; /* all of that millisecond */
-    if (lp_seq_ms(seq) > ms && seq > highest)
-        return lp_seq_last(ms); /* an id that was never given */
-    return seq;
+    if (lp_seq_ms(seq) > ms + 1 || (lp_seq_ms(seq) == ms + 1 && seq > highest))
+        return lp_seq_last(ms); /* later than since, or an id that was never given */
+    return seq; /* of that millisecond, or of the next: since is of a timeout, and behind the id */
 }
 
 /* ---- what the engine removes --------------------------------------------------------------------
