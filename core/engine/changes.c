@@ -84,7 +84,8 @@ int lp__engine_take_changes(lp__engine *engine, size_t max, lp_batch *batch)
 {
     lp_batch_set_highest(batch, engine->clock.last_seq);
     int status = take_horizons(engine, max, batch);
-    if (status == LP_OK)
+    /* what is removed may be forgotten by the store: its horizon has to come first */
+    if (status == LP_OK && lp__list_is_empty(&engine->changed))
         status = take_removals(engine, max, batch);
     if (!lp__engine_changed(engine))
         engine->changes_are_urgent = false;
@@ -103,7 +104,7 @@ int lp__engine_put_back_changes(lp__engine *engine, const lp_batch *batch)
             horizon.category.len == 0 ? NULL : lp__category_find(engine, horizon.category);
         /* the floor tells of those that were forgotten meanwhile */
         if (category == NULL || category->horizon < horizon.seq)
-            engine->floor_changed = true;
+            engine->floor_changed = engine->changes_are_urgent = true;
         else
             lp__changes_note_horizon(engine, category);
     }

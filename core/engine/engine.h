@@ -69,6 +69,7 @@ struct lp__waiter {
     lp__heap_node deadline;
     lp__category *category; /* NULL when it does not wait */
     uint64_t position;      /* it has everything up to here */
+    uint64_t target;        /* an event that has to be settled before it is answered; 0: none */
     uint64_t cursor;        /* the same as the client said it: what a gap is judged by */
     uint8_t flags;
 };

@@ -31,7 +31,8 @@ struct lp__category {
     size_t waiting;         /* in these lists, or on the way there */
     uint64_t dirty_seq;     /* the first event since the last flush */
     uint64_t unsettled_seq; /* the first event that its settled readers wait to be shown */
-    lp__list dirty_link;    /* has new events */
+    uint64_t held_seq;   /* the first event that a settled reader is not shown at once; 0: none */
+    lp__list dirty_link; /* has new events */
     lp__list unsettled_link;
     lp__list changed_link; /* its horizon has to be told to the store */
     lp__list idle_link;    /* nothing but a horizon is left of it */

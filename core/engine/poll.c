@@ -8,6 +8,8 @@
 
 #include "engine_private.h"
 
+enum { HOLD_MAX_MS = 100 };
+
 enum {
     READS_SETTLED = 1 << 0,
     HAS_CURSOR = 1 << 1,    /* is told of gaps */
@@ -23,6 +25,13 @@ int64_t lp__engine_settled_ms(const lp__engine *engine)
             before = pending_ms;
     }
     return before - 1;
+}
+
+/* Whether polls without an id still wait for the millisecond of what they found. A store that takes
+ * longer than this for a commit does not hold up the rest. */
+static bool holds(const lp__engine *engine)
+{
+    return engine->clock.ms - lp__engine_settled_ms(engine) <= HOLD_MAX_MS;
 }
 
 /* ---- coming and going --------------------------------------------------- */
@@ -71,6 +80,7 @@ int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
     waiter->position = query->has_since && waiter->cursor < engine->visible_seq
                            ? waiter->cursor
                            : engine->visible_seq;
+    waiter->target = 0;
     waiter->deadline.index = LP__HEAP_NONE;
     lp__heap_push(&engine->deadlines, &waiter->deadline,
                   (uint64_t)(now.mono_ms + query->timeout_s * 1000));
@@ -168,15 +178,17 @@ static void answer_with(lp__engine *engine, lp__waiter *waiter, size_t first, si
     lp__category_release(engine, category);
 }
 
-/* Answers the waiter if there is something behind its position, up to `limit_seq`. */
+/* Answers the waiter if there is something behind its position, up to `limit_seq`. One that came
+ * while newer events were not settled waits for these: whoever publishes and then polls finds all
+ * of it in one answer. */
 static bool try_answer(lp__engine *engine, lp__waiter *waiter, uint64_t limit_seq, bool closing)
 {
     const lp__category *category = waiter->category;
     size_t first = lp__category_find_after(category, waiter->position);
-    if (first == category->count)
+    if (first == category->count || (waiter->target > limit_seq && !closing))
         return false;
     size_t limit = category->count;
-    if (waiter->flags & READS_SETTLED && limit_seq != UINT64_MAX)
+    if (waiter->flags & READS_SETTLED)
         limit = lp__category_find_after(category, limit_seq);
     if (first >= limit)
         return false;
@@ -216,6 +228,13 @@ static uint64_t first_seq_after(const lp__category *category, uint64_t seq)
     return i == category->count ? 0 : lp_event_seq(lp__category_event(category, i));
 }
 
+/* What is there has to do: they do not wait for what they found when they came. */
+static void drop_targets(const lp__list *list)
+{
+    for (lp__list *at = list->next; at != list; at = at->next)
+        LP__CONTAINER(at, lp__waiter, link)->target = 0;
+}
+
 /* Tries those of the category that came since the last flush. */
 static void try_fresh(lp__engine *engine, lp__category *category, uint64_t settled_seq)
 {
@@ -238,20 +257,43 @@ void lp__poll_press(lp__engine *engine, lp__category *category)
     bool dirty = !lp__list_is_empty(&category->dirty_link) && category->dirty_seq <= oldest;
     bool unsettled =
         !lp__list_is_empty(&category->unsettled_link) && category->unsettled_seq <= oldest;
-    bool settled = (dirty || unsettled) && oldest <= settled_seq;
+    bool held = category->held_seq != 0 && category->held_seq <= oldest;
+    bool settled = (dirty || unsettled || held) && oldest <= settled_seq;
     if (!dirty && !settled)
         return;
     category->reserved++;
     if (dirty)
         try_list(engine, category, &category->waiters[LP__READS_VISIBLE], settled_seq);
-    if (settled)
+    if (settled) {
+        drop_targets(&category->waiters[LP__READS_SETTLED]);
+        category->held_seq = 0;
         try_list(engine, category, &category->waiters[LP__READS_SETTLED], settled_seq);
+    }
     try_fresh(engine, category, settled_seq);
     category->reserved--;
     lp__category_release(engine, category);
 }
 
 /* ---- flush -------------------------------------------------------------- */
+
+/* Lets a poll wait that could not be answered. */
+static void park(lp__engine *engine, lp__waiter *waiter, uint64_t settled_seq)
+{
+    lp__category *category = waiter->category;
+    bool settled = waiter->flags & READS_SETTLED;
+    lp__list_push_back(&category->waiters[settled ? LP__READS_SETTLED : LP__READS_VISIBLE],
+                       &waiter->link);
+    if (!settled)
+        return;
+    uint64_t known = waiter->position > settled_seq ? waiter->position : settled_seq;
+    uint64_t unseen = first_seq_after(category, known);
+    if (unseen == 0)
+        return;
+    await_settling(engine, category, unseen);
+    uint64_t held = first_seq_after(category, waiter->position);
+    if (category->held_seq == 0 || held < category->held_seq)
+        category->held_seq = held;
+}
 
 static void flush_fresh(lp__engine *engine, uint64_t settled_seq)
 {
@@ -261,14 +303,10 @@ static void flush_fresh(lp__engine *engine, uint64_t settled_seq)
         lp__waiter *waiter = LP__CONTAINER(these.next, lp__waiter, link);
         lp__category *category = waiter->category;
         lp__list_unlink(&waiter->link);
-        if (try_answer(engine, waiter, settled_seq, false))
-            continue;
-        bool settled = waiter->flags & READS_SETTLED;
-        lp__list_push_back(&category->waiters[settled ? LP__READS_SETTLED : LP__READS_VISIBLE],
-                           &waiter->link);
-        uint64_t unseen = settled ? first_seq_after(category, waiter->position) : 0;
-        if (unseen != 0)
-            await_settling(engine, category, unseen);
+        if (waiter->flags & READS_SETTLED && category->count > 0 && holds(engine))
+            waiter->target = lp_event_seq(lp__category_event(category, category->count - 1));
+        if (!try_answer(engine, waiter, settled_seq, false))
+            park(engine, waiter, settled_seq);
     }
 }
 
@@ -302,14 +340,22 @@ static void flush_settled(lp__engine *engine, uint64_t settled_seq)
     while (!lp__list_is_empty(&these)) {
         lp__category *category = LP__CONTAINER(these.next, lp__category, unsettled_link);
         lp__list_unlink(&category->unsettled_link);
-        if (category->unsettled_seq > settled_seq) {
+        bool held_too_long = category->held_seq != 0 && !holds(engine);
+        if (category->unsettled_seq > settled_seq && !held_too_long) {
             lp__list_push_back(&engine->unsettled, &category->unsettled_link);
             continue;
         }
         category->reserved++;
         lp__list *settled = &category->waiters[LP__READS_SETTLED];
         try_list(engine, category, settled, settled_seq);
-        uint64_t unseen = lp__list_is_empty(settled) ? 0 : first_seq_after(category, settled_seq);
+        uint64_t unseen = first_seq_after(category, settled_seq);
+        if (category->held_seq != 0 && (held_too_long || unseen == 0)) {
+            drop_targets(settled); /* what they waited for takes too long, or was removed */
+            category->held_seq = 0;
+            try_list(engine, category, settled, settled_seq);
+        }
+        if (lp__list_is_empty(settled))
+            category->held_seq = unseen = 0;
         if (unseen != 0)
             await_settling(engine, category, unseen);
         category->reserved--;
@@ -317,11 +363,13 @@ static void flush_settled(lp__engine *engine, uint64_t settled_seq)
     }
 }
 
-static void flush_timeouts(lp__engine *engine, int64_t mono_ms)
+static void flush_timeouts(lp__engine *engine, int64_t mono_ms, uint64_t settled_seq)
 {
     while (engine->deadlines.count > 0 && engine->deadlines.slots[0].key <= (uint64_t)mono_ms) {
         lp__waiter *waiter = LP__CONTAINER(engine->deadlines.slots[0].node, lp__waiter, deadline);
-        answer_with(engine, waiter, 0, 0, false);
+        waiter->target = 0;
+        if (!try_answer(engine, waiter, settled_seq, false))
+            answer_with(engine, waiter, 0, 0, false);
     }
 }
 
@@ -333,7 +381,7 @@ void lp__engine_flush(lp__engine *engine, lp__now now)
     flush_fresh(engine, settled_seq);
     flush_dirty(engine);
     flush_settled(engine, settled_seq);
-    flush_timeouts(engine, now.mono_ms);
+    flush_timeouts(engine, now.mono_ms, settled_seq);
 }
 
 static int64_t sooner(int64_t a, int64_t b)
@@ -350,8 +398,13 @@ int64_t lp__engine_deadline(const lp__engine *engine)
     if (engine->deadlines.count > 0)
         deadline = (int64_t)engine->deadlines.slots[0].key;
     /* the next millisecond settles what can settle; what waits for a commit is flushed after it */
-    if (!lp__list_is_empty(&engine->unsettled))
-        deadline = sooner(deadline, now + 1);
+    if (!lp__list_is_empty(&engine->unsettled)) {
+        int64_t unsettled_ms = engine->clock.ms - lp__engine_settled_ms(engine);
+        if (engine->pending_count == 0)
+            deadline = sooner(deadline, now + 1);
+        else if (unsettled_ms <= HOLD_MAX_MS)
+            deadline = sooner(deadline, now + HOLD_MAX_MS + 1 - unsettled_ms);
+    }
     if (engine->options.event_ttl_ms > 0 && engine->by_age.count > 0) {
         int64_t expires_ms = lp_seq_ms(engine->by_age.slots[0].key) + engine->options.event_ttl_ms;
         int64_t left = expires_ms > engine->clock.ms ? expires_ms - engine->clock.ms : 0;

@@ -86,6 +86,7 @@ void client_poll(client *c)
         fail(w, "more waiters than waiters_max");
     p->client = c;
     p->flushed = false;
+    p->target = 0;
     p->cursor = c->has_since ? ref_cursor(stats.highest, c->has_id, c->since_ms, c->id) : 0;
     p->has_cursor = c->has_since;
     p->exact = c->has_id && lp_id_version(c->id) == 7;
@@ -137,6 +138,23 @@ static size_t next_bytes(world *w, const poll *p, uint64_t after)
     return bytes;
 }
 
+enum { HOLD_MAX_MS = 100 };
+
+/* It waits for the millisecond of what it found when it came, to be told of all of it at once: it
+ * may, and it must. */
+static bool may_hold(world *w, const poll *p)
+{
+    return p->target != 0 && lp_seq_ms(p->target) > settled_min_ms(w) &&
+           w->now.wall_ms - settled_max_ms(w) <= HOLD_MAX_MS;
+}
+
+static bool must_hold(world *w, const poll *p)
+{
+    const ref_event *target = ref_find(w, p->target);
+    return target && target->fate == VISIBLE && lp_seq_ms(p->target) > settled_max_ms(w) &&
+           clock_max_ms(w) - settled_min_ms(w) <= HOLD_MAX_MS;
+}
+
 static void check_events(world *w, const poll *p, const lp_answer *answer)
 {
     uint64_t at = p->position;
@@ -163,6 +181,8 @@ static void check_events(world *w, const poll *p, const lp_answer *answer)
         fail(w, "an answer of %zu bytes", bytes);
     if (!p->exact) {
         ref_event *next = ref_next_visible(w, p->client->category, at);
+        if (w->flushing && !answer->closing && w->now.mono_ms < p->deadline_ms && must_hold(w, p))
+            fail(w, "a poll was told of a part of what it found");
         if (last_ms > settled_max_ms(w))
             fail(w, "a poll without an id was told of %lld, which is not settled",
                  (long long)last_ms);
@@ -366,10 +386,10 @@ static void check_waiting(world *w, const poll *p, int64_t deadline_ms)
         return;
     if (p->deadline_ms <= w->now.mono_ms)
         fail(w, "client %d has timed out and still waits", number);
-    if (next_bytes(w, p, p->position) > 0)
+    if (next_bytes(w, p, p->position) > 0 && !may_hold(w, p))
         fail(w, "client %d waits, and there is something to tell", number);
     ref_event *unseen = ref_next_visible(w, p->client->category, p->position);
-    if (unseen && lp_seq_ms(unseen->seq) < ref_oldest_pending_ms(w) &&
+    if (unseen && lp_seq_ms(unseen->seq) < ref_oldest_pending_ms(w) && !may_hold(w, p) &&
         deadline_ms > w->now.mono_ms + 1)
         fail(w, "client %d waits for a millisecond to pass, and the engine does not", number);
 }

@@ -53,6 +53,15 @@ ref_event *ref_find(world *w, uint64_t seq)
     return NULL;
 }
 
+uint64_t ref_newest_visible(world *w, int category)
+{
+    for (size_t i = w->event_count; i-- > 0;) {
+        if (w->events[i].category == category && w->events[i].fate == VISIBLE)
+            return w->events[i].seq;
+    }
+    return 0;
+}
+
 ref_event *ref_next_visible(world *w, int category, uint64_t after)
 {
     ref_event *next = NULL;

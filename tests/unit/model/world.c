@@ -137,8 +137,11 @@ void resolve(world *w, bool kept)
 void flush(world *w)
 {
     for (int i = 0; i < CLIENTS; i++) {
-        if (w->clients[i].poll)
-            w->clients[i].poll->flushed = true;
+        poll *p = w->clients[i].poll;
+        if (!p || p->flushed)
+            continue;
+        p->flushed = true;
+        p->target = p->exact ? 0 : ref_newest_visible(w, w->clients[i].category);
     }
     say(w, "flush at mono %lld, wall %lld", (long long)w->now.mono_ms, (long long)w->now.wall_ms);
     w->flushing = true;

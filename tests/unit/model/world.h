@@ -90,6 +90,7 @@ typedef struct poll {
     bool exact;   /* has an id of ours: may be told of unsettled milliseconds */
     bool has_cursor, from_elsewhere;
     uint64_t position, cursor;
+    uint64_t target; /* without an id of ours: the newest event that its first flush found */
     int64_t deadline_ms;
 } poll;
 
@@ -159,6 +160,8 @@ void ref_show(world *w, ref_event *event);
 void ref_remove(world *w, ref_event *event, lp_removal_reason reason);
 /* NULL when there is none. */
 ref_event *ref_find(world *w, uint64_t seq);
+/* Its number, 0: there is none. */
+uint64_t ref_newest_visible(world *w, int category);
 ref_event *ref_next_visible(world *w, int category, uint64_t after);
 ref_event *ref_oldest_visible(world *w, int category); /* -1: of all */
 size_t ref_count(const world *w, int category, fate which);
