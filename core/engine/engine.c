@@ -96,7 +96,10 @@ int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *event)
     }
     lp__category_keep(engine, category);
 
-    lp__event_stamp(event, lp__clock_stamp(&engine->clock, now), lp__engine_random(engine));
+    uint64_t seq = lp__clock_stamp(&engine->clock, now);
+    if (engine->first_seq == 0)
+        engine->first_seq = seq;
+    lp__event_stamp(event, seq, lp__engine_random(engine));
     size_t slot = (engine->pending_head + engine->pending_count) % engine->pending_capacity;
     engine->pending[slot] = (lp__pending){lp_event_ref(event), category};
     engine->pending_count++;

@@ -83,6 +83,9 @@ int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
 /* Ends a poll without an answer. Fine for one that was answered. */
 void lp__engine_cancel(lp__engine *engine, lp__waiter *waiter);
 
+/* Answers a poll that waits with a timeout, `closing` set. Not from within an answer. */
+void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter);
+
 /* Answers all waiters that have something to be told: new events, timeouts; expires events. To be
  * called once all that came in at one moment has been handed in, and at the deadline. */
 void lp__engine_flush(lp__engine *engine, lp__now now);

@@ -46,9 +46,11 @@ struct lp__category {
 struct lp__engine {
     lp__engine_options options;
     lp__clock clock;
-    uint64_t random;      /* state of the generator of ids' random bits */
-    uint64_t visible_seq; /* the newest event that was made visible */
-    uint64_t floor;       /* the horizon of every category */
+    uint64_t random;       /* state of the generator of ids' random bits */
+    uint64_t replayed_seq; /* the highest number of lives before this one */
+    uint64_t first_seq;    /* the first one of this life; 0: none yet */
+    uint64_t visible_seq;  /* the newest event that was made visible */
+    uint64_t floor;        /* the horizon of every category */
 
     lp__category **buckets;
     size_t bucket_count, category_count, kept_count;

@@ -57,6 +57,15 @@ static uint64_t cursor_of(const lp__engine *engine, const lp_query *query)
     return from_timeout ? seq : lp_seq_last(ms);
 }
 
+/* An id that this store does not know: above every number, or between what was replayed and what
+ * this life gave out first. It is of a life that was lost, or of another store. */
+static bool was_never_given(const lp__engine *engine, uint64_t seq)
+{
+    bool between_lives =
+        engine->replayed_seq != 0 && seq > engine->replayed_seq && seq < engine->first_seq;
+    return between_lives || seq > engine->clock.last_seq;
+}
+
 int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, lp__waiter *waiter)
 {
     if (engine->waiting >= engine->options.waiters_max)
@@ -74,7 +83,7 @@ int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
     bool has_seq = query->has_since && query->has_last_id && lp_id_version(query->last_id) == 7;
     waiter->category = category;
     waiter->flags = (uint8_t)((has_seq ? 0 : READS_SETTLED) | (query->has_since ? HAS_CURSOR : 0));
-    if (has_seq && lp_id_seq(query->last_id) > engine->clock.last_seq)
+    if (has_seq && was_never_given(engine, lp_id_seq(query->last_id)))
         waiter->flags |= FROM_ELSEWHERE;
     waiter->cursor = query->has_since ? cursor_of(engine, query) : 0;
     waiter->position = query->has_since && waiter->cursor < engine->visible_seq
@@ -361,6 +370,13 @@ static void flush_settled(lp__engine *engine, uint64_t settled_seq)
         category->reserved--;
         lp__category_release(engine, category);
     }
+}
+
+void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter)
+{
+    lp__clock_read(&engine->clock, now);
+    if (waiter->category != NULL)
+        answer_with(engine, waiter, 0, 0, true);
 }
 
 static void flush_timeouts(lp__engine *engine, int64_t mono_ms, uint64_t settled_seq)

@@ -171,6 +171,6 @@ void lp__engine_replay_end(lp__engine *engine, lp__now now)
      * comes in it. */
     if (engine->clock.last_seq > 0)
         lp__clock_pass(&engine->clock, lp_seq_last(lp_seq_ms(engine->clock.last_seq)));
-    engine->visible_seq = engine->clock.last_seq;
+    engine->visible_seq = engine->replayed_seq = engine->clock.last_seq;
     engine->replaying = false;
 }

@@ -89,6 +89,11 @@ static void fill_defaults(lp__http *http)
         options->inflight_bytes_max = INFLIGHT_BYTES_MAX;
 }
 
+static bool is_writing(const void *ctx)
+{
+    return !lp__list_is_empty(&((const lp__http *)ctx)->inflight);
+}
+
 int lp__http_of(lp_manager *manager, lp__http **out)
 {
     lp__manager_http *slot = lp__manager_http_slot(manager);
@@ -105,7 +110,7 @@ int lp__http_of(lp_manager *manager, lp__http **out)
     lp__list_init(&http->large);
     lp__list_init(&http->pending);
     fill_defaults(http);
-    *slot = (lp__manager_http){http, drain, on_manager_free};
+    *slot = (lp__manager_http){http, drain, on_manager_free, is_writing};
     *out = http;
     return LP_OK;
 }

@@ -17,6 +17,9 @@ LP_API int lp__manager_publish(lp_manager *manager, lp_str category, lp_str data
  * canceled. */
 LP_API int lp__manager_subscribe(lp_manager *manager, const lp_query *query, lp__waiter *waiter);
 LP_API void lp__manager_cancel(lp_manager *manager, lp__waiter *waiter);
+/* Answers it now with a timeout, `closing` set: its client has stopped asking. Not from within an
+ * answer. */
+LP_API void lp__manager_dismiss(lp_manager *manager, lp__waiter *waiter);
 
 /* An answer with these events has been written whole (delete-after-first). */
 LP_API void lp__manager_retrieved(lp_manager *manager, lp_event *const *events, size_t count);
@@ -29,11 +32,13 @@ LP_API void lp__manager_log(const lp_manager *manager, lp_log_level level, const
 
 /* One slot for the HTTP side: `drain` is called once, when every waiter has been answered and the
  * manager's handles are about to be closed, and must call lp__manager_drained (now or later) when
- * its own handles on the loop are closed; `free_http` runs in lp_manager_free. */
+ * its own handles on the loop are closed; `free_http` runs in lp_manager_free. `is_writing` tells
+ * whether answers are being written: with delete-after-first the store stays open for these. */
 typedef struct lp__manager_http {
     void *http;
     void (*drain)(void *http);
     void (*free_http)(void *http);
+    bool (*is_writing)(const void *http);
 } lp__manager_http;
 LP_API lp__manager_http *lp__manager_http_slot(lp_manager *manager);
 LP_API void lp__manager_drained(lp_manager *manager);

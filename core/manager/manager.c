@@ -62,14 +62,27 @@ void lp__manager_wake(lp_manager *manager)
     uv_async_send(&manager->wake);
 }
 
+/* The end of the turn does the work. */
 static void on_wake(uv_async_t *wake)
 {
-    (void)wake; /* the end of the turn does the work */
+    (void)wake;
 }
 
+static void on_soon(uv_idle_t *soon)
+{
+    (void)soon;
+}
+
+void lp__manager_soon(lp_manager *manager)
+{
+    uv_idle_start(&manager->soon, on_soon); /* costs no system call */
+}
+
+/* libuv's clock may be ahead of ours by a millisecond: then the same deadline is set again. */
 static void on_timer(uv_timer_t *timer)
 {
-    (void)timer;
+    lp_manager *manager = timer->data;
+    manager->timer_at_ms = INT64_MAX;
 }
 
 static void set_timer(lp_manager *manager)
@@ -113,9 +126,7 @@ static void work_off(lp_manager *manager)
 {
     lp__publish_collect(manager);
     lp__publish_mailbox(manager);
-    manager->in_engine = true;
     lp__engine_flush(manager->engine, lp__manager_now());
-    manager->in_engine = false;
     lp__publish_submit(manager);
     lp__publish_run_completions(manager);
 }
@@ -123,18 +134,16 @@ static void work_off(lp_manager *manager)
 static void on_turn_end(uv_prepare_t *turn)
 {
     lp_manager *manager = turn->data;
+    uv_idle_stop(&manager->soon); /* callbacks that make new work start it again */
     if (lp__state(manager) == LP_STATE_STARTING && manager->ending == RUNNING)
         look_after_start(manager);
     lp_state state = lp__state(manager);
     if (state == LP_STATE_SERVING || state == LP_STATE_IN_DOUBT) {
         work_off(manager);
         set_timer(manager);
-        if (manager->completed.first != NULL ||
-            (manager->gathering != NULL && manager->jobs_out == 0))
-            lp__manager_wake(manager); /* callbacks made new work */
     }
     if (manager->ending != RUNNING)
-        lp__shutdown_step(manager); /* may free the manager */
+        lp__shutdown_step(manager);
 }
 
 /* ---- start -------------------------------------------------------------- */
@@ -162,11 +171,12 @@ static int open_handles(lp_manager *manager)
 {
     if (uv_async_init(manager->loop, &manager->wake, on_wake) != 0)
         return LP_ENOMEM;
+    uv_idle_init(manager->loop, &manager->soon);
     uv_prepare_init(manager->loop, &manager->turn);
     uv_timer_init(manager->loop, &manager->timer);
     uv_timer_init(manager->loop, &manager->shutdown_timer);
-    manager->wake.data = manager->turn.data = manager->timer.data = manager->shutdown_timer.data =
-        manager;
+    manager->wake.data = manager->soon.data = manager->turn.data = manager->timer.data =
+        manager->shutdown_timer.data = manager;
     uv_prepare_start(&manager->turn, on_turn_end);
     uv_unref((uv_handle_t *)&manager->turn);
     uv_unref((uv_handle_t *)&manager->timer);
@@ -202,8 +212,10 @@ int lp_manager_start(struct uv_loop_s *loop, const lp_manager_options *options, 
         return lp_error_set(error, LP_ENOMEM, "out of memory");
     }
     manager->options = filled;
+    if (filled.addon != NULL)
+        snprintf(manager->store_name, sizeof(manager->store_name), "%s", table.name);
     manager->loop = loop;
-    manager->home = uv_thread_self();
+
     lp__queue_init(&manager->mailbox);
     lp__queue_init(&manager->completed);
     lp__queue_init(&manager->waiting);
@@ -225,8 +237,9 @@ int lp_manager_start(struct uv_loop_s *loop, const lp_manager_options *options, 
         /* the handles are the loop's until they are closed: the manager ends by itself */
         manager->options.addon = NULL;
         manager->options.on_state = NULL;
+        manager->unstarted = true;
         atomic_store(&manager->state, LP_STATE_FAILED);
-        lp_manager_shutdown(manager, 0, lp__shutdown_free, NULL);
+        lp_manager_shutdown(manager, 0, NULL, NULL);
         return status;
     }
     *out = manager;
@@ -284,7 +297,7 @@ void lp_manager_stats(const lp_manager *manager, lp_stats *out, size_t size)
     stats.pending = atomic_load(&manager->pending);
     stats.pending_bytes = atomic_load(&manager->pending_bytes);
     stats.published = manager->count.published;
-    stats.refused = manager->count.refused;
+    stats.refused = atomic_load(&manager->refused);
     stats.batches = manager->count.batches;
     stats.failed_batches = manager->count.failed_batches;
     if (manager->replaying != NULL) {

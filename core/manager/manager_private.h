@@ -60,12 +60,13 @@ typedef struct lp__replaying {
 struct lp_manager {
     lp_manager_options options;
     uv_loop_t *loop;
-    uv_thread_t home;
+
     atomic_int state;
-    lp__engine *engine; /* the add-on's thread's while LP_STATE_STARTING */
-    bool in_engine;     /* within an answer: publishes go through the mailbox */
+    lp__engine *engine;  /* the add-on's thread's while LP_STATE_STARTING */
+    char store_name[64]; /* the add-on's, which may go before the manager does */
 
     uv_async_t wake;
+    uv_idle_t soon;
     uv_prepare_t turn;
     uv_timer_t timer;
     uv_timer_t shutdown_timer;
@@ -74,7 +75,7 @@ struct lp_manager {
     uv_mutex_t mailbox_mutex;
     lp__queue mailbox;
     bool mailbox_closed;
-    atomic_uint_fast64_t pending, pending_bytes;
+    atomic_uint_fast64_t pending, pending_bytes, refused;
 
     lp__queue completed; /* their callbacks run at the end of the turn */
 
@@ -87,10 +88,10 @@ struct lp_manager {
     int64_t changes_at_ms; /* when changes alone make a batch, INT64_MAX: there are none */
     int64_t timer_at_ms;   /* what the timer is set to */
 
-    lp_error doubt;
+    lp_error doubt; /* why no batch follows any more, if its status is not LP_OK */
     lp_error shutdown_error;
     lp__shutdown_call *shutdown_calls, **shutdown_calls_last;
-    int64_t shutdown_deadline_ms;
+    int64_t shutdown_deadline_ms, writes_deadline_ms;
     uint64_t unkept;
     enum {
         RUNNING,
@@ -102,19 +103,22 @@ struct lp_manager {
         ENDED
     } ending;
     bool engine_open; /* at the shutdown: it was serving */
-    bool draining_told, http_told;
+    bool draining_told, changes_told, http_told;
+    bool unstarted; /* nobody but itself frees it */
 
     lp__manager_http http;
     struct {
-        uint64_t published, refused, batches, failed_batches;
+        uint64_t published, batches, failed_batches;
     } count;
 };
 
 lp__now lp__manager_now(void);
 lp_state lp__state(const lp_manager *manager);
 void lp__manager_set_state(lp_manager *manager, lp_state state, const lp_error *error);
-/* Makes the loop come by on_turn_end soon. */
+/* Makes the loop come by on_turn_end: from any thread, and on the home loop, which then does not
+ * wait before. */
 void lp__manager_wake(lp_manager *manager);
+void lp__manager_soon(lp_manager *manager);
 
 /* options.c */
 int lp__manager_options_fill(const lp_manager_options *given, lp_manager_options *out,
@@ -135,7 +139,6 @@ int lp__replay_start(lp_manager *manager, lp_error *error);
 void lp__replay_left_behind(void *replaying);
 
 /* shutdown.c */
-void lp__shutdown_free(lp_manager *manager, const lp_error *error, uint64_t unkept, void *ctx);
 void lp__shutdown_step(lp_manager *manager);
 
 #endif

@@ -106,15 +106,19 @@ static void discard(lp_manager *manager, lp__publication *publication)
     free(publication);
 }
 
-static int post(lp_manager *manager, lp__publication *publication)
+/* Everything waits for the end of a turn, also what comes from the home loop: so no callback runs
+ * within lp_publish, and the order of a thread's calls is kept, wherever they were made. */
+static int post(lp_manager *manager, lp__publication *publication, bool at_home)
 {
     uv_mutex_lock(&manager->mailbox_mutex);
     bool closed = manager->mailbox_closed;
     if (!closed) {
         bool first = manager->mailbox.first == NULL;
         push(&manager->mailbox, publication);
-        if (first)
-            uv_async_send(&manager->wake);
+        if (at_home)
+            lp__manager_soon(manager);
+        else if (first)
+            lp__manager_wake(manager);
     }
     uv_mutex_unlock(&manager->mailbox_mutex);
     if (closed)
@@ -156,11 +160,8 @@ static void accept_without_store(lp_manager *manager, lp__publication *publicati
 {
     lp__now now = lp__manager_now();
     int status = lp__engine_stamp(manager->engine, now, publication->event);
-    if (status == LP_OK) {
-        manager->in_engine = true; /* a full ring answers its readers first */
+    if (status == LP_OK)
         lp__engine_resolve(manager->engine, now, true);
-        manager->in_engine = false;
-    }
     complete(manager, publication, status, NULL);
 }
 
@@ -174,6 +175,10 @@ static void accept_for_store(lp_manager *manager, lp__publication *publication)
     if (status == LP_OK)
         status = lp__engine_stamp(manager->engine, lp__manager_now(), publication->event);
     if (status != LP_OK) {
+        if (job != NULL && lp_batch_event_count(job->batch) == 0) {
+            lp__job_free(job);
+            manager->gathering = NULL;
+        }
         complete(manager, publication, status, NULL);
         return;
     }
@@ -184,7 +189,7 @@ static void accept_for_store(lp_manager *manager, lp__publication *publication)
 
 static void accept_publication(lp_manager *manager, lp__publication *publication)
 {
-    if (lp__state(manager) == LP_STATE_IN_DOUBT)
+    if (manager->doubt.status != LP_OK)
         complete(manager, publication, LP_EINDOUBT, manager->doubt.message);
     else if (manager->worker == NULL)
         accept_without_store(manager, publication);
@@ -212,40 +217,39 @@ void lp__publish_refuse_mailbox(lp_manager *manager)
         complete(manager, publication, LP_ECLOSED, NULL);
 }
 
-int lp__manager_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done,
-                        void *ctx)
+static int publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done, void *ctx,
+                   bool at_home)
 {
     lp__publication *publication;
     int status = make_publication(manager, category, data, done, ctx, &publication);
-    if (status != LP_OK) {
-        if (status != LP_ENOMEM)
-            manager->count.refused++;
-        return status;
-    }
-    if (manager->in_engine)
-        return post(manager, publication);
-    accept_publication(manager, publication);
-    return LP_OK;
+    if (status == LP_OK)
+        status = post(manager, publication, at_home);
+    if (status != LP_OK)
+        atomic_fetch_add(&manager->refused, 1);
+    return status;
+}
+
+int lp__manager_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done,
+                        void *ctx)
+{
+    return publish(manager, category, data, done, ctx, true);
 }
 
 int lp_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done, void *ctx)
 {
     if (!lp__json_check(data, &data))
         return LP_EINVAL;
-    uv_thread_t self = uv_thread_self();
-    if (uv_thread_equal(&self, &manager->home))
-        return lp__manager_publish(manager, category, data, done, ctx);
-    lp__publication *publication;
-    int status = make_publication(manager, category, data, done, ctx, &publication);
-    return status == LP_OK ? post(manager, publication) : status;
+    return publish(manager, category, data, done, ctx, false);
 }
 
 int lp_publish_cjson(lp_manager *manager, lp_str category, const struct cJSON *data,
                      lp_publish_cb done, void *ctx)
 {
-    char *text = data == NULL ? NULL : cJSON_PrintUnformatted(data);
+    if (data == NULL || cJSON_IsInvalid(data))
+        return LP_EINVAL;
+    char *text = cJSON_PrintUnformatted(data);
     if (text == NULL)
-        return data == NULL ? LP_EINVAL : LP_ENOMEM;
+        return LP_ENOMEM;
     int status = lp_publish(manager, category, lp_str_of(text), done, ctx);
     cJSON_free(text);
     return status;
@@ -254,12 +258,14 @@ int lp_publish_cjson(lp_manager *manager, lp_str category, const struct cJSON *d
 /* ---- to the store and back ---------------------------------------------- */
 
 /* Whether a batch must go out for the sake of changes alone. Most of them can wait for the next
- * event. */
-static bool changes_are_due(lp_manager *manager)
+ * event; at the end there is none, and they get batches until one fails. */
+static bool changes_are_due(lp_manager *manager, bool events)
 {
     int64_t now = lp__manager_now().mono_ms;
-    if (!lp__engine_changed(manager->engine))
+    if (manager->doubt.status != LP_OK || !lp__engine_changed(manager->engine))
         manager->changes_at_ms = INT64_MAX;
+    else if (manager->ending != RUNNING)
+        manager->changes_at_ms = events || manager->changes_told ? INT64_MAX : now;
     else if (lp__engine_changes_are_urgent(manager->engine) && !manager->changes_held)
         manager->changes_at_ms = now;
     else if (manager->changes_at_ms == INT64_MAX)
@@ -275,11 +281,13 @@ void lp__publish_submit(lp_manager *manager)
     lp_state state = lp__state(manager);
     if (state == LP_STATE_STARTING || state == LP_STATE_FAILED)
         return;
-    bool changes = state != LP_STATE_IN_DOUBT && changes_are_due(manager);
+    bool changes = changes_are_due(manager, events);
     if (!events && !changes)
         return;
-    if (manager->gathering == NULL && lp__job_new(&manager->gathering) != LP_OK)
-        return; /* the next turn tries again */
+    if (manager->gathering == NULL && lp__job_new(&manager->gathering) != LP_OK) {
+        manager->changes_at_ms = lp__manager_now().mono_ms + CHANGES_DELAY_MS;
+        return;
+    }
     lp__job *job = manager->gathering;
     manager->gathering = NULL;
     lp__engine_take_changes(manager->engine, BATCH_CHANGES_MAX, job->batch);
@@ -302,20 +310,19 @@ static void finish_job(lp_manager *manager, lp__job *job)
         manager->changes_at_ms = now.mono_ms + CHANGES_DELAY_MS;
     }
     manager->changes_held = failed;
+    manager->changes_told = failed && manager->ending != RUNNING;
+    if (job->status == LP_EINDOUBT && manager->doubt.status == LP_OK)
+        manager->doubt = job->error;
 
     for (size_t i = 0, count = lp_batch_event_count(job->batch); i < count; i++) {
         lp__publication *publication = pop(&manager->waiting);
         const char *reason = failed ? job->error.message : NULL;
         int status = failed ? job->status : lp_batch_status(job->batch, i, &reason);
-        manager->in_engine = true;
         lp__engine_resolve(manager->engine, now, status == LP_OK);
-        manager->in_engine = false;
         complete(manager, publication, status, reason);
     }
-    if (job->status == LP_EINDOUBT && lp__state(manager) == LP_STATE_SERVING) {
-        manager->doubt = job->error;
+    if (job->status == LP_EINDOUBT && lp__state(manager) == LP_STATE_SERVING)
         lp__manager_set_state(manager, LP_STATE_IN_DOUBT, &job->error);
-    }
     lp__job_free(job);
 }
 
@@ -340,7 +347,7 @@ void lp__publish_run_completions(lp_manager *manager)
         if (kept)
             manager->count.published++;
         else
-            manager->count.refused++;
+            atomic_fetch_add(&manager->refused, 1);
         if (!kept)
             lp_error_set(&error, publication->status, "%s",
                          publication->reason != NULL ? publication->reason

@@ -7,10 +7,10 @@
 
 enum { TELL_EVERY_MS = 1000 };
 
-static int stop_or(lp__replaying *replaying, int status)
+static bool is_canceled(lp__replaying *replaying)
 {
     lp__worker *worker = atomic_load(&replaying->worker);
-    return worker != NULL && lp__worker_is_stopping(worker) ? LP_ECANCELED : status;
+    return worker != NULL && lp__worker_is_canceled(worker);
 }
 
 static void tell(lp__replaying *replaying, lp_log_level level, const char *line)
@@ -42,22 +42,25 @@ static int on_event(void *ctx, lp_id id, lp_str category, lp_str data)
     lp__replaying *replaying = ctx;
     uint64_t count = atomic_load_explicit(&replaying->events, memory_order_relaxed) + 1;
     atomic_store_explicit(&replaying->events, count, memory_order_relaxed);
-    if (count % LOOK_EVERY == 0) {
+    if (count % LOOK_EVERY == 0)
         tell_progress(replaying);
-        if (stop_or(replaying, LP_OK) != LP_OK)
-            return LP_ECANCELED;
-    }
+    if (is_canceled(replaying))
+        return LP_ECANCELED;
     return lp__engine_replay_event(replaying->engine, replaying->begun, id, category, data);
 }
 
 static int on_removal(void *ctx, uint64_t seq)
 {
-    return lp__engine_replay_removal(((lp__replaying *)ctx)->engine, seq);
+    lp__replaying *replaying = ctx;
+    return is_canceled(replaying) ? LP_ECANCELED
+                                  : lp__engine_replay_removal(replaying->engine, seq);
 }
 
 static int on_horizon(void *ctx, lp_str category, uint64_t seq)
 {
-    return lp__engine_replay_horizon(((lp__replaying *)ctx)->engine, category, seq);
+    lp__replaying *replaying = ctx;
+    return is_canceled(replaying) ? LP_ECANCELED
+                                  : lp__engine_replay_horizon(replaying->engine, category, seq);
 }
 
 static int on_highest(void *ctx, uint64_t seq)
@@ -127,7 +130,7 @@ static void wake(void *ctx)
 static void log_line(void *ctx, lp_log_level level, const char *line)
 {
     lp_manager *manager = ctx;
-    lp__manager_log(manager, level, "%s: %s", manager->options.addon->name, line);
+    lp__manager_log(manager, level, "%s: %s", manager->store_name, line);
 }
 
 int lp__replay_start(lp_manager *manager, lp_error *error)

@@ -7,6 +7,7 @@
 struct lp_subscription {
     lp__waiter waiter;
     lp_manager *manager;
+    bool is_answering; /* it is gone after the callback, whatever that calls */
     lp_answer_cb on_answer;
     void *ctx;
 };
@@ -36,12 +37,19 @@ int lp__manager_subscribe(lp_manager *manager, const lp_query *query, lp__waiter
     int status = check_query(manager, query);
     if (status == LP_OK)
         status = lp__engine_subscribe(manager->engine, lp__manager_now(), query, waiter);
+    if (status == LP_OK)
+        lp__manager_soon(manager);
     return status;
 }
 
 void lp__manager_cancel(lp_manager *manager, lp__waiter *waiter)
 {
     lp__engine_cancel(manager->engine, waiter);
+}
+
+void lp__manager_dismiss(lp_manager *manager, lp__waiter *waiter)
+{
+    lp__engine_dismiss(manager->engine, lp__manager_now(), waiter);
 }
 
 void lp__manager_retrieved(lp_manager *manager, lp_event *const *events, size_t count)
@@ -53,6 +61,7 @@ void lp__manager_retrieved(lp_manager *manager, lp_event *const *events, size_t 
 static void on_answer(lp__waiter *waiter, const lp_answer *answer)
 {
     lp_subscription *subscription = LP__CONTAINER(waiter, lp_subscription, waiter);
+    subscription->is_answering = true;
     subscription->on_answer(subscription->ctx, answer);
     if (answer->event_count > 0 && subscription->manager->options.delete_after_first_retrieval)
         lp__manager_retrieved(subscription->manager, answer->events, answer->event_count);
@@ -80,6 +89,8 @@ int lp_subscribe(lp_manager *manager, const lp_query *query, lp_answer_cb answer
 
 void lp_cancel(lp_subscription *subscription)
 {
+    if (subscription->is_answering)
+        return;
     lp__manager_cancel(subscription->manager, &subscription->waiter);
     free(subscription);
 }

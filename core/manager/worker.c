@@ -1,5 +1,6 @@
 /* See worker.h. One mutex guards what both threads touch; the store and the batch in work belong to
- * the thread. */
+ * the thread. Another is held while code of the host runs on it, which may wait for the home loop's
+ * thread: that one takes it only to leave the worker behind. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ enum { IDLE_BUDGET_MS = 5, SLOW_BATCH_MS = 1000 };
 struct lp__worker {
     uv_thread_t thread;
     uv_mutex_t mutex;
+    uv_mutex_t host_mutex; /* taken before the other where both are */
     uv_cond_t cond;
     lp_addon *addon;
     lp__worker_hooks hooks;
@@ -22,15 +24,17 @@ struct lp__worker {
     lp__job *todo, **todo_last;
     lp__job *done, **done_last;
     int64_t busy_since_ms; /* 0: not busy */
-    atomic_bool stopping;
+    atomic_bool canceled;  /* its replay */
+    bool stopping;
     int64_t deadline_ms;
-    bool abandoned;
+    bool abandoned; /* set under both mutexes */
     void (*left_behind)(void *ctx);
     void *left_behind_ctx;
 
     lp_error doubt;       /* the thread's own: no batch follows one that ended in doubt */
     lp_store *store;      /* the thread's own */
     int64_t next_idle_ms; /* the thread's own; -1: after the next batch */
+    bool was_idle;        /* the thread's own: it did idle work last */
 };
 
 static int64_t mono_ms(void)
@@ -64,18 +68,18 @@ void lp__job_free(lp__job *job)
 /* Host code runs only while the worker is not abandoned. */
 static void wake(lp__worker *worker)
 {
-    uv_mutex_lock(&worker->mutex);
+    uv_mutex_lock(&worker->host_mutex);
     if (!worker->abandoned)
         worker->hooks.wake(worker->hooks.ctx);
-    uv_mutex_unlock(&worker->mutex);
+    uv_mutex_unlock(&worker->host_mutex);
 }
 
 void lp__worker_log(lp__worker *worker, lp_log_level level, const char *line)
 {
-    uv_mutex_lock(&worker->mutex);
+    uv_mutex_lock(&worker->host_mutex);
     if (!worker->abandoned)
         worker->hooks.log(worker->hooks.ctx, level, line);
-    uv_mutex_unlock(&worker->mutex);
+    uv_mutex_unlock(&worker->host_mutex);
 }
 
 static void set_phase(lp__worker *worker, lp__worker_phase phase, const lp_error *error)
@@ -127,6 +131,7 @@ static void run_job(lp__worker *worker, lp__job *job)
     wake(worker);
     if (worker->next_idle_ms < 0)
         worker->next_idle_ms = 0;
+    worker->was_idle = false;
 }
 
 static void run_idle(lp__worker *worker)
@@ -135,28 +140,40 @@ static void run_idle(lp__worker *worker)
     int64_t again = -1;
     if (lp_store_idle(worker->store, IDLE_BUDGET_MS, &again, &error) != LP_OK)
         lp__worker_log(worker, LP_LOG_ERROR, error.message);
-    worker->next_idle_ms = again < 0 ? -1 : mono_ms() + again;
+    int64_t now = mono_ms();
+    worker->next_idle_ms = again < 0 ? -1 : again < INT64_MAX - now ? now + again : INT64_MAX;
+    worker->was_idle = true;
 }
 
-/* Waits for a job, an idle deadline or the stop. NULL: idle time, or (`*stop`) the end. */
+/* With the mutex. */
+static void wait_for_work(lp__worker *worker, int64_t now)
+{
+    enum { LONGEST_MS = 3600 * 1000 }; /* nanoseconds of more would overflow */
+    int64_t left = worker->next_idle_ms - now;
+    if (worker->next_idle_ms < 0)
+        uv_cond_wait(&worker->cond, &worker->mutex);
+    else
+        uv_cond_timedwait(&worker->cond, &worker->mutex,
+                          (uint64_t)(left < LONGEST_MS ? left : LONGEST_MS) * 1000000);
+}
+
+/* Waits for a job, an idle deadline or the stop. NULL: idle time, or (`*stop`) the end. Where there
+ * always is a job and always idle work, they take turns. */
 static lp__job *next_job(lp__worker *worker, bool *stop)
 {
+    lp__job *job = NULL;
     uv_mutex_lock(&worker->mutex);
     for (;;) {
-        bool idle_due = worker->next_idle_ms >= 0 && mono_ms() >= worker->next_idle_ms;
-        if (idle_due || worker->todo != NULL || worker->stopping)
+        int64_t now = mono_ms();
+        bool idle_due =
+            worker->next_idle_ms >= 0 && now >= worker->next_idle_ms && !worker->stopping;
+        if (worker->todo != NULL && (!idle_due || worker->was_idle))
+            job = worker->todo;
+        *stop = job == NULL && worker->stopping;
+        if (job != NULL || idle_due || *stop)
             break;
-        if (worker->next_idle_ms < 0)
-            uv_cond_wait(&worker->cond, &worker->mutex);
-        else
-            uv_cond_timedwait(&worker->cond, &worker->mutex,
-                              (uint64_t)(worker->next_idle_ms - mono_ms() + 1) * 1000000);
+        wait_for_work(worker, now);
     }
-    bool idle_first = worker->next_idle_ms >= 0 && mono_ms() >= worker->next_idle_ms;
-    lp__job *job = idle_first && !worker->stopping ? NULL : worker->todo;
-    *stop = !idle_first && worker->stopping && worker->todo == NULL;
-    if (worker->stopping && job == NULL)
-        *stop = true;
     if (job != NULL) {
         worker->todo = job->next;
         if (worker->todo == NULL)
@@ -167,21 +184,48 @@ static lp__job *next_job(lp__worker *worker, bool *stop)
     return job;
 }
 
+static void free_jobs(lp__job *job)
+{
+    while (job != NULL) {
+        lp__job *next = job->next;
+        lp__job_free(job);
+        job = next;
+    }
+}
+
 static void free_worker(lp__worker *worker)
 {
-    while (worker->todo != NULL) {
-        lp__job *job = worker->todo;
-        worker->todo = job->next;
-        lp__job_free(job);
-    }
-    while (worker->done != NULL) {
-        lp__job *job = worker->done;
-        worker->done = job->next;
-        lp__job_free(job);
-    }
+    free_jobs(worker->todo);
+    free_jobs(worker->done);
     uv_cond_destroy(&worker->cond);
+    uv_mutex_destroy(&worker->host_mutex);
     uv_mutex_destroy(&worker->mutex);
     free(worker);
+}
+
+static bool is_abandoned(lp__worker *worker)
+{
+    uv_mutex_lock(&worker->mutex);
+    bool abandoned = worker->abandoned;
+    uv_mutex_unlock(&worker->mutex);
+    return abandoned;
+}
+
+/* What was kept after its publishers had been told that it is not must not come back. */
+static void take_back(lp__worker *worker)
+{
+    lp_batch *batch;
+    if (lp_batch_new(&batch) != LP_OK)
+        return;
+    for (const lp__job *job = worker->done; job != NULL; job = job->next) {
+        for (size_t i = 0; job->status == LP_OK && i < lp_batch_event_count(job->batch); i++)
+            if (!lp_batch_failed(job->batch, i))
+                lp_batch_add_removal(batch, lp_event_seq(lp_batch_event(job->batch, i)),
+                                     LP_REMOVED_RETRIEVED);
+        lp_batch_set_highest(batch, lp_batch_highest(job->batch));
+    }
+    lp_store_append(worker->store, batch, NULL);
+    lp_batch_free(batch);
 }
 
 static void close_store(lp__worker *worker)
@@ -210,12 +254,11 @@ static void thread_main(void *arg)
             else
                 run_idle(worker);
         }
+        if (is_abandoned(worker))
+            take_back(worker);
         close_store(worker);
     }
-    uv_mutex_lock(&worker->mutex);
-    bool abandoned = worker->abandoned;
-    uv_mutex_unlock(&worker->mutex);
-    if (abandoned) {
+    if (is_abandoned(worker)) {
         worker->left_behind(worker->left_behind_ctx);
         free_worker(worker);
     }
@@ -238,6 +281,8 @@ int lp__worker_start(lp_addon *addon, const lp__worker_hooks *hooks, _Atomic(lp_
     *out = worker;
     if (uv_mutex_init(&worker->mutex) != 0)
         goto no_mutex;
+    if (uv_mutex_init(&worker->host_mutex) != 0)
+        goto no_host_mutex;
     if (uv_cond_init(&worker->cond) != 0)
         goto no_cond;
     if (uv_thread_create(&worker->thread, thread_main, worker) != 0)
@@ -247,6 +292,8 @@ int lp__worker_start(lp_addon *addon, const lp__worker_hooks *hooks, _Atomic(lp_
 no_thread:
     uv_cond_destroy(&worker->cond);
 no_cond:
+    uv_mutex_destroy(&worker->host_mutex);
+no_host_mutex:
     uv_mutex_destroy(&worker->mutex);
 no_mutex:
     free(worker);
@@ -313,15 +360,22 @@ void lp__worker_join(lp__worker *worker)
 
 void lp__worker_abandon(lp__worker *worker, void (*left_behind)(void *ctx), void *ctx)
 {
+    uv_mutex_lock(&worker->host_mutex);
     uv_mutex_lock(&worker->mutex);
     bool ended = worker->phase == LP__WORKER_FAILED || worker->phase == LP__WORKER_CLOSED;
+    lp__job *dropped = NULL;
     if (!ended) {
-        worker->abandoned = true;
+        worker->abandoned = worker->stopping = worker->canceled = true;
         worker->left_behind = left_behind;
         worker->left_behind_ctx = ctx;
+        dropped = worker->todo;
+        worker->todo = NULL;
+        uv_cond_signal(&worker->cond);
     }
     uv_thread_t thread = worker->thread;
     uv_mutex_unlock(&worker->mutex);
+    uv_mutex_unlock(&worker->host_mutex);
+    free_jobs(dropped);
     if (ended) {
         lp__worker_join(worker);
         left_behind(ctx);
@@ -330,7 +384,12 @@ void lp__worker_abandon(lp__worker *worker, void (*left_behind)(void *ctx), void
     }
 }
 
-bool lp__worker_is_stopping(lp__worker *worker)
+void lp__worker_cancel_replay(lp__worker *worker)
 {
-    return worker->stopping;
+    worker->canceled = true;
+}
+
+bool lp__worker_is_canceled(lp__worker *worker)
+{
+    return worker->canceled;
 }

@@ -56,16 +56,19 @@ lp__job *lp__worker_done(lp__worker *worker);
 /* How long it has been busy with one batch, in milliseconds; 0: it is not. */
 int64_t lp__worker_busy_ms(lp__worker *worker);
 
-/* Closes the store once all that was submitted is done; a replay is cut short. */
+/* Cuts a replay short: it fails with LP_ECANCELED, if it is not past that. */
+void lp__worker_cancel_replay(lp__worker *worker);
+/* Closes the store once all that was submitted is done. */
 void lp__worker_stop(lp__worker *worker, int64_t deadline_mono_ms);
 /* Frees a worker whose thread has ended. */
 void lp__worker_join(lp__worker *worker);
-/* Leaves a worker whose hook does not come back: no hook of ours is called any more, and
- * `left_behind(ctx)` runs on the thread if it ever ends. */
+/* Leaves a worker whose hook does not come back: no hook of ours is called any more. If it does
+ * come back, what was submitted and is not in work is dropped, what was kept meanwhile is taken
+ * back, the store is closed, and `left_behind(ctx)` runs on the thread. */
 void lp__worker_abandon(lp__worker *worker, void (*left_behind)(void *ctx), void *ctx);
 /* A line for the log of the host; on the worker's thread. */
 void lp__worker_log(lp__worker *worker, lp_log_level level, const char *line);
-/* Whether shutting down is asked for: for the sink, on the worker's thread. */
-bool lp__worker_is_stopping(lp__worker *worker);
+/* For the sink, on the worker's thread. */
+bool lp__worker_is_canceled(lp__worker *worker);
 
 #endif

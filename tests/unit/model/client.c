@@ -90,7 +90,10 @@ void client_poll(client *c)
     p->cursor = c->has_since ? ref_cursor(stats.highest, c->has_id, c->since_ms, c->id) : 0;
     p->has_cursor = c->has_since;
     p->exact = c->has_id && lp_id_version(c->id) == 7;
-    p->from_elsewhere = p->exact && lp_id_seq(c->id) > stats.highest;
+    uint64_t seq = p->exact ? lp_id_seq(c->id) : 0;
+    uint64_t first = w->life_at < w->event_count ? w->events[w->life_at].seq : 0;
+    p->from_elsewhere =
+        seq > stats.highest || (w->base.highest > 0 && seq > w->base.highest && seq < first);
     p->deadline_ms = w->now.mono_ms + timeout_s * 1000;
     p->position = w->highest;
     if (p->has_cursor && p->cursor < p->position)

@@ -408,7 +408,7 @@ void restart(world *w)
         replay(w, clean);
     else
         lose_memory(w);
-    w->pending_at = w->event_count;
+    w->pending_at = w->life_at = w->event_count;
     w->given = w->highest;
     if (w->config.has_store && w->given < w->stored_highest)
         w->given = w->stored_highest;

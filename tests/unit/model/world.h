@@ -124,6 +124,7 @@ typedef struct world {
     ref_event *events; /* in the order of their numbers */
     size_t event_count, event_capacity;
     size_t pending_at; /* the first one that may be pending */
+    size_t life_at;    /* the first one since the restart */
     size_t resolving;  /* the one whose resolving goes on, SIZE_MAX: none */
     bool flushing, replaying;
 
