@@ -68,22 +68,6 @@ static bool write_all(lp__journal *journal, int fd, const uint8_t *bytes, size_t
     return true;
 }
 
-/* From here on a power cut may lose what is acknowledged, so a marker of a clean stop must be gone
- * before. */
-static int remove_marker(lp__journal *journal)
-{
-    if (journal->marker_is_off)
-        return LP_OK;
-    if (journal->io.unlink(journal->io.ctx, journal->dir, LP__CLEAN_NAME) != 0) {
-        if (errno != ENOENT)
-            return lp__journal_failed(journal, "cannot remove", LP__CLEAN_NAME);
-    } else if (journal->io.fsync_dir(journal->io.ctx, journal->dir) != 0) {
-        return lp__journal_failed(journal, "cannot sync the directory of", LP__CLEAN_NAME);
-    }
-    journal->marker_is_off = true;
-    return LP_OK;
-}
-
 static void close_file(lp__journal *journal)
 {
     journal->io.close(journal->io.ctx, journal->fd);
@@ -92,34 +76,56 @@ static void close_file(lp__journal *journal)
     journal->due_us = 0;
 }
 
-int lp__active_create(lp__journal *journal, lp__segment *segment, size_t len, bool *is_void)
+/* Writes a new file. A marker of a clean stop must be gone by then; should it come back after a
+ * power cut, it names a segment that is not the last one any more, and does not count. */
+static int make_file(lp__journal *journal, const lp__segment *segment, size_t len, bool *is_void,
+                     int *fd)
 {
     const lp__journal_io *io = &journal->io;
     char name[LP__SEGMENT_NAME_MAX];
     lp__segment_name(segment->header.number, name);
     *is_void = true;
-    int status = remove_marker(journal);
-    if (status == LP_OK)
-        status = lp__segments_push(&journal->segments, segment);
+    if (!journal->has_written && io->unlink(io->ctx, journal->dir, LP__CLEAN_NAME) != 0 &&
+        errno != ENOENT)
+        return lp__journal_failed(journal, "cannot remove", LP__CLEAN_NAME);
+    *fd = io->open(io->ctx, journal->dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (*fd < 0)
+        return lp__journal_failed(journal, "cannot make", name);
+    lp__header_encode(&segment->header, journal->buffer);
+    int status = LP_OK;
+    if (!write_all(journal, *fd, journal->buffer, LP__SEGMENT_HEADER + len, 0, is_void))
+        status = lp__journal_failed(journal, "cannot write to", name);
+    /* The first one of a run tells the next start of this run, whatever the level. */
+    if (status == LP_OK && segment->named &&
+        (io->fdatasync(io->ctx, *fd) != 0 || io->fsync_dir(io->ctx, journal->dir) != 0)) {
+        status = lp__journal_failed(journal, "cannot sync", name);
+        *is_void = false;
+    }
+    if (status != LP_OK) {
+        io->close(io->ctx, *fd);
+        io->unlink(io->ctx, journal->dir, name);
+    }
+    return status;
+}
+
+int lp__active_create(lp__journal *journal, lp__segment *segment, size_t len, bool *is_void)
+{
+    *is_void = true;
+    int status = lp__segments_push(&journal->segments, segment);
     if (status != LP_OK) {
         lp__segment_free(segment);
         return status;
     }
-    int fd = io->open(io->ctx, journal->dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (fd < 0) {
-        status = lp__journal_failed(journal, "cannot make", name);
-        goto failed;
-    }
-    lp__header_encode(&segment->header, journal->buffer);
-    if (!write_all(journal, fd, journal->buffer, LP__SEGMENT_HEADER + len, 0, is_void)) {
-        status = lp__journal_failed(journal, "cannot write to", name);
-        io->close(io->ctx, fd);
-        io->unlink(io->ctx, journal->dir, name);
-        goto failed;
+    segment->named = !journal->has_written && journal->sync != LP_SYNC_ALWAYS;
+    status = make_file(journal, segment, len, is_void, &journal->fd);
+    if (status != LP_OK) {
+        journal->segments.count--;
+        lp__segment_free(segment);
+        journal->fd = -1;
+        return status;
     }
     segment->end = LP__SEGMENT_HEADER;
     segment->size = LP__SEGMENT_HEADER + len;
-    journal->fd = fd;
     journal->active = segment;
     journal->synced = (lp__synced){0, 0, 0};
     journal->begun = 0;
@@ -128,11 +134,6 @@ int lp__active_create(lp__journal *journal, lp__segment *segment, size_t len, bo
     journal->ends_in_hole = false;
     journal->has_written = true;
     return LP_OK;
-
-failed:
-    journal->segments.count--;
-    lp__segment_free(segment);
-    return status;
 }
 
 int lp__active_write(lp__journal *journal, const uint8_t *bytes, size_t len, bool *is_void)
@@ -165,25 +166,45 @@ static int sync_files(lp__journal *journal)
 
 static void mark_synced(lp__journal *journal)
 {
-    const lp__segment *segment = journal->active;
+    lp__segment *segment = journal->active;
+    segment->named = true;
     journal->synced = (lp__synced){segment->batches, segment->end, segment->count};
     journal->kept = 0;
     journal->due_us = 0;
 }
 
-/* Undoes lp__active_create after a failed sync. Its file may come back after a power cut, but the
- * next segment stands for its number too. */
-static void discard_active(lp__journal *journal, uint64_t last_number, bool ends_in_hole)
+/* ---- segments that cannot be trusted --------------------------------------------------------- */
+
+/* Takes the last segment out of the row. Its file may come back after a power cut, but the next
+ * segment stands for its number too. */
+static lp__segment *take_last(lp__journal *journal)
 {
-    lp__segment *segment = journal->active;
+    lp__segment *segment = journal->segments.at[--journal->segments.count];
+    journal->last_number = segment->header.first - 1;
+    journal->ends_in_hole = segment->header.prev_batches == LP__BATCHES_UNKNOWN;
+    return segment;
+}
+
+static void put_last(lp__journal *journal, lp__segment *segment)
+{
+    journal->segments.at[journal->segments.count++] = segment;
+    journal->last_number = segment->header.number;
+    journal->ends_in_hole = false;
+}
+
+static void remove_segment(lp__journal *journal, lp__segment *segment)
+{
     char name[LP__SEGMENT_NAME_MAX];
     lp__segment_name(segment->header.number, name);
-    close_file(journal);
     journal->io.unlink(journal->io.ctx, journal->dir, name);
-    journal->segments.count--;
     lp__segment_free(segment);
-    journal->last_number = last_number;
-    journal->ends_in_hole = ends_in_hole;
+}
+
+/* Undoes lp__active_create. */
+static void discard_active(lp__journal *journal)
+{
+    close_file(journal);
+    remove_segment(journal, take_last(journal));
 }
 
 /* ---- after a failed sync --------------------------------------------------------------------- */
@@ -203,13 +224,12 @@ static uint32_t reseal_kept(lp__journal *journal, uint64_t epoch)
 }
 
 /* What is remembered of the kept batches moves with them. */
-static void move_account(lp__journal *journal, lp__segment *from, lp__segment *to)
+static void move_account(lp__journal *journal, const lp__synced *synced, lp__segment *from,
+                         lp__segment *to)
 {
-    uint64_t highest = from->highest;
-    size_t count = from->count;
-    to->base = journal->synced.events > 0 ? from->seqs[journal->synced.events - 1] & ~LP__DEAD
-                                          : from->base;
-    for (size_t i = journal->synced.events; i < count; i++) {
+    to->base = synced->events > 0 ? from->seqs[synced->events - 1] & ~LP__DEAD : from->base;
+    to->highest = from->highest;
+    for (size_t i = synced->events; i < from->count; i++) {
         uint64_t seq = from->seqs[i];
         if (lp__segment_add_event(to, seq & ~LP__DEAD, from->sizes[i]) != LP_OK) {
             journal->blind = true;
@@ -221,9 +241,8 @@ static void move_account(lp__journal *journal, lp__segment *from, lp__segment *t
             from->event_bytes -= from->sizes[i];
         from->dead -= (seq & LP__DEAD) != 0;
     }
-    from->count = journal->synced.events;
+    from->count = synced->events;
     from->hint = 0;
-    to->highest = highest;
 
     const uint8_t *bytes = journal->buffer + LP__SEGMENT_HEADER;
     for (size_t at = 0; at < journal->kept;) {
@@ -248,38 +267,56 @@ static void move_account(lp__journal *journal, lp__segment *from, lp__segment *t
             journal->blind = true;
 }
 
-/* Writes the batches that may not be on disk to a new segment, whose header voids them in the old
- * one. On failure the old segment is the last one again, but nobody writes to it any more. */
+/* Writes the kept batches to a new segment, which is on disk and active on LP_OK. */
+static int write_kept(lp__journal *journal)
+{
+    lp__segment *fresh;
+    bool is_void;
+    int status = lp__active_prepare(journal, &fresh);
+    if (status != LP_OK)
+        return status;
+    uint32_t batches = reseal_kept(journal, fresh->header.epoch);
+    status = lp__active_create(journal, fresh, journal->kept, &is_void);
+    if (status != LP_OK)
+        return status;
+    status = sync_files(journal);
+    if (status != LP_OK) {
+        discard_active(journal);
+        return status;
+    }
+    fresh->batches = batches;
+    fresh->end = fresh->size;
+    return LP_OK;
+}
+
+/* Keeps the batches that may not be on disk in a new segment, whose header voids them in the old
+ * one, or stands for the old one where not even that one's header is on disk. On failure the old
+ * segment is the last one again, but nobody writes to it any more. */
 static int rescue(lp__journal *journal)
 {
-    lp__segment *old = journal->active, *fresh;
+    lp__segment *old = journal->active;
     lp__synced synced = journal->synced;
     uint32_t batches = old->batches;
-    bool is_void;
     close_file(journal);
     old->batches = synced.batches;
-    int status = lp__active_prepare(journal, &fresh);
-    if (status == LP_OK) {
-        uint32_t count = reseal_kept(journal, fresh->header.epoch);
-        status = lp__active_create(journal, fresh, journal->kept, &is_void);
-        if (status == LP_OK)
-            status = sync_files(journal);
-        if (status == LP_OK) {
-            journal->synced = synced;
-            if (journal->sync == LP_SYNC_INTERVAL)
-                move_account(journal, old, fresh);
-            old->end = synced.end;
-            fresh->batches = count;
-            fresh->end = fresh->size;
-            mark_synced(journal);
-            return LP_OK;
-        }
-        if (journal->active != NULL)
-            discard_active(journal, old->header.number, false);
+    if (!old->named)
+        take_last(journal);
+    int status = write_kept(journal);
+    if (status != LP_OK) {
+        old->batches = batches;
+        if (!old->named)
+            put_last(journal, old);
+        journal->kept = 0;
+        return status;
     }
-    old->batches = batches;
-    journal->kept = 0;
-    return status;
+    if (journal->sync == LP_SYNC_INTERVAL)
+        move_account(journal, &synced, old, journal->active);
+    if (old->named)
+        old->end = synced.end;
+    else
+        remove_segment(journal, old);
+    mark_synced(journal);
+    return LP_OK;
 }
 
 int lp__active_sync(lp__journal *journal)
@@ -332,8 +369,11 @@ void lp__active_retire(lp__journal *journal)
 int lp__active_void(lp__journal *journal)
 {
     lp__segment *fresh;
-    bool is_void, ends_in_hole = journal->ends_in_hole;
-    uint64_t last_number = journal->last_number;
+    bool is_void;
+    size_t count = journal->segments.count;
+    if (count > 0 && !journal->segments.at[count - 1]->named &&
+        journal->segments.at[count - 1]->batches == 0)
+        remove_segment(journal, take_last(journal));
     int status = lp__journal_reserve(journal, LP__SEGMENT_HEADER);
     if (status == LP_OK)
         status = lp__active_prepare(journal, &fresh);
@@ -345,7 +385,7 @@ int lp__active_void(lp__journal *journal)
             mark_synced(journal);
             return LP_OK;
         }
-        discard_active(journal, last_number, ends_in_hole);
+        discard_active(journal);
     }
     journal->in_doubt = true;
     return LP_EINDOUBT;

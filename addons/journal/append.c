@@ -84,6 +84,18 @@ static int sync_as_wanted(lp__journal *journal)
     return LP_OK;
 }
 
+/* Horizons tell of these at the next start; what is here must know that they are dead now. */
+static void forget_removed(lp__journal *journal, const lp_batch *batch)
+{
+    for (size_t i = 0, count = lp_batch_removal_count(batch); i < count; i++) {
+        lp_removal removal = lp_batch_removal(batch, i);
+        size_t segment, event;
+        if (removal.reason != LP_REMOVED_RETRIEVED &&
+            lp__segments_find(&journal->segments, removal.seq, &segment, &event))
+            lp__segment_kill(journal->segments.at[segment], event);
+    }
+}
+
 static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segment, size_t len)
 {
     bool is_void;
@@ -103,10 +115,11 @@ static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segme
     if (status != LP_OK)
         return undo_sync(journal, batch, segment, len, status);
     lp__journal_account_all(journal, journal->active, journal->buffer + at, len);
+    forget_removed(journal, batch);
     return LP_OK;
 }
 
-int lp__journal_publish(lp__journal *journal, lp_batch *batch)
+static int publish(lp__journal *journal, lp_batch *batch)
 {
     if (journal->read_only)
         return lp_batch_error(batch, LP_EACCES,
@@ -128,7 +141,10 @@ int lp__journal_publish(lp__journal *journal, lp_batch *batch)
     if (status != LP_OK || len == 0) {
         if (segment != journal->active)
             lp__segment_free(segment);
-        return status == LP_OK ? LP_OK : refuse(journal, batch, status, "");
+        if (status != LP_OK)
+            return refuse(journal, batch, status, "");
+        forget_removed(journal, batch);
+        return LP_OK;
     }
     journal->compact_check = true;
     status = write_batch(journal, batch, segment, len);
@@ -136,5 +152,14 @@ int lp__journal_publish(lp__journal *journal, lp_batch *batch)
         lp__damage_repair(journal, batch);
     if (status == LP_OK && journal->compaction == NULL)
         lp__horizons_sweep(&journal->horizons, false);
+    return status;
+}
+
+int lp__journal_publish(lp__journal *journal, lp_batch *batch)
+{
+    int status = publish(journal, batch);
+    /* Of what is dead compaction makes room, so that can be told on a full disk too. */
+    if (status == LP_ENOSPC && lp_batch_event_count(batch) == 0 && lp__reserve_spend(journal))
+        status = publish(journal, batch);
     return status;
 }

@@ -29,7 +29,9 @@ static bool is_tiny(const lp__journal *journal, const lp__segment *segment)
 
 static size_t sealed_count(const lp__journal *journal)
 {
-    return journal->segments.count - (journal->active != NULL);
+    /* a marker of a clean stop speaks of the last one, until something is written behind it */
+    bool last_is_not = journal->active != NULL || !journal->has_written;
+    return journal->segments.count - (last_is_not && journal->segments.count > 0);
 }
 
 static uint64_t kept_bytes(const lp__segment *segment, int64_t wall_ms, bool has_dead_before)
@@ -124,7 +126,7 @@ void lp__journal_compact(lp__journal *journal, lp_idle *idle, int64_t until_us, 
 {
     const lp__journal_io *io = &journal->io;
     *delay_ms = -1;
-    if (journal->blind || journal->lost || journal->damages.count > 0 || !journal->has_written)
+    if (journal->blind || journal->damages.count > 0)
         return;
     if (journal->compaction == NULL && !journal->compact_check)
         return;
@@ -150,10 +152,15 @@ void lp__journal_compact(lp__journal *journal, lp_idle *idle, int64_t until_us, 
     journal->compact_check = true;
     if (state == LP__MERGE_DONE) {
         journal->compactions++;
+        lp__reserve_make(journal);
         journal->compact_after_us = 0;
         return;
     }
     lp__compaction_abort(journal);
+    if (journal->failed_status == LP_ENOSPC && lp__reserve_spend(journal)) {
+        journal->compact_after_us = 0;
+        return;
+    }
     journal->compact_after_us = now_us + RETRY_US;
     *delay_ms = RETRY_US / 1000;
     lp_idle_log(idle, "journal \"%s\": compaction put off: %s", journal->path, journal->problem);

@@ -174,11 +174,11 @@ static bool fill(lp__journal *journal, const lp__damage *damage)
     if (segment == NULL)
         return false;
     segment->size = segment->end = sizeof(bytes);
-    segment->synced = true;
+    segment->named = segment->synced = true;
     lp__segment_name(damage->last, name);
     lp__damage_file_name(damage->number, 0, aside);
     lp__header_encode(&header, bytes);
-    int fd = io->open(io->ctx, journal->dir, LP__COMPACT_NAME, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int fd = lp__open_temporary(journal);
     bool is_good = fd >= 0 &&
                    io->pwrite(io->ctx, fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
                    io->fdatasync(io->ctx, fd) == 0 &&

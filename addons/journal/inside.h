@@ -15,6 +15,7 @@
 #define LP__COMPACT_NAME     "compact.tmp"
 #define LP__CLEAN_NAME       "clean"
 #define LP__LOCK_NAME        "lock"
+#define LP__RESERVE_NAME     "reserve"
 
 /* Damage that start found and that a kept floor has not covered yet. */
 typedef struct lp__damage {
@@ -66,9 +67,9 @@ typedef struct lp__journal {
     size_t last_len;            /* of the batch before */
     bool dir_is_dirty;          /* the active segment's name is not on disk yet */
     int64_t due_us;             /* when unsynced bytes must be on disk */
-    bool marker_is_off;         /* the marker of a clean stop was removed in this run */
     bool in_doubt, lost, blind; /* blind: memory ran out, what is dead is not known any more */
     bool has_written;
+    bool has_reserve;
 
     /* One header, then the batches that are not known to be on disk, then the one being written. */
     uint8_t *buffer;
@@ -82,6 +83,7 @@ typedef struct lp__journal {
 
     uint64_t damaged_records, damaged_ranges, torn_tails, compactions, set_aside;
     char problem[256]; /* of the file call that failed last */
+    int failed_status; /* and its status */
     char news[400];    /* for the log, when a hook next can write to it; "": none */
 } lp__journal;
 
@@ -146,6 +148,13 @@ int lp__journal_recover(lp__journal *journal, lp_replay *replay, bool is_clean);
 int lp__journal_replay(lp__journal *journal, lp_replay *replay);
 void lp__journal_close(lp__journal *journal);
 
+/* ---- reserve.c ------------------------------------------------------------------------------- */
+
+/* Holds space back, where there is some. */
+void lp__reserve_make(lp__journal *journal);
+/* Gives it up: whether there was some. */
+bool lp__reserve_spend(lp__journal *journal);
+
 /* ---- damage.c -------------------------------------------------------------------------------- */
 
 /* Sets the bytes aside, remembers the damage and tells of it. What lp_replay_loss returned, or
@@ -165,6 +174,8 @@ typedef enum lp__merge_state { LP__MERGE_MORE, LP__MERGE_DONE, LP__MERGE_FAILED 
 
 /* Begins to write segments from..to of the row (both sealed) anew, as one. */
 lp__merge_state lp__merge_begin(lp__journal *journal, size_t from, size_t to);
+/* Opens a new file under LP__COMPACT_NAME: never the one of before, whose sync may have failed. */
+int lp__open_temporary(lp__journal *journal);
 /* A small step of it, about a millisecond. */
 lp__merge_state lp__merge_step(lp__journal *journal);
 void lp__compaction_abort(lp__journal *journal);

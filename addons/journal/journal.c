@@ -11,12 +11,8 @@ enum { SYNC_INTERVAL_MS = 1000, SEGMENT_BYTES = 16 << 20, SEGMENT_BYTES_MIN = 40
 
 /* ---- what goes wrong ------------------------------------------------------------------------- */
 
-int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
+static int status_of(int code)
 {
-    int code = errno;
-    char reason[96];
-    snprintf(journal->problem, sizeof(journal->problem), "%s %s: %s", what, name,
-             strerror_r(code, reason, sizeof(reason)));
     switch (code) {
     case ENOSPC:
     case EDQUOT:
@@ -31,6 +27,16 @@ int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
     default:
         return LP_EIO;
     }
+}
+
+int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
+{
+    int code = errno;
+    char reason[96];
+    snprintf(journal->problem, sizeof(journal->problem), "%s %s: %s", what, name,
+             strerror_r(code, reason, sizeof(reason)));
+    journal->failed_status = status_of(code);
+    return journal->failed_status;
 }
 
 void lp__journal_tell(lp__journal *journal, const char *format, ...)
@@ -58,6 +64,9 @@ static int on_start(lp_addon *self, lp_replay *replay)
     lp__reader_free(&journal->reader);
     if (status != LP_OK)
         lp__journal_close(journal);
+    else
+        lp__reserve_make(journal);
+    journal->compact_check = true; /* replay found out what is dead */
     return status;
 }
 
@@ -143,15 +152,22 @@ static int write_marker(lp__journal *journal)
     return status;
 }
 
+/* Everything to disk, and a marker that says so, where it is so. */
+static int finish(lp__journal *journal)
+{
+    int status = sync_everything(journal);
+    return status == LP_OK && !journal->lost ? write_marker(journal) : status;
+}
+
 static int on_shutdown(lp_addon *self, lp_ending *ending)
 {
     lp__journal *journal = self->state;
     int status = LP_OK;
     lp__compaction_abort(journal);
     if (journal->has_written && !journal->in_doubt) {
-        status = sync_everything(journal);
-        if (status == LP_OK && !journal->lost)
-            status = write_marker(journal);
+        status = finish(journal);
+        if (status == LP_ENOSPC && lp__reserve_spend(journal))
+            status = finish(journal);
         if (status != LP_OK)
             lp_ending_error(ending, status, "journal \"%s\": not closed cleanly: %s", journal->path,
                             journal->problem);

@@ -57,6 +57,13 @@ void lp__compaction_abort(lp__journal *journal)
     journal->compaction = NULL;
 }
 
+int lp__open_temporary(lp__journal *journal)
+{
+    const lp__journal_io *io = &journal->io;
+    io->unlink(io->ctx, journal->dir, LP__COMPACT_NAME);
+    return io->open(io->ctx, journal->dir, LP__COMPACT_NAME, O_WRONLY | O_CREAT | O_EXCL, 0600);
+}
+
 static lp__merge_state fail(lp__journal *journal, const char *what, const char *name)
 {
     lp__journal_failed(journal, what, name);
@@ -99,8 +106,7 @@ lp__merge_state lp__merge_begin(lp__journal *journal, size_t from, size_t to)
     merge->out->base = first->base;
     for (size_t i = from; i < to; i++)
         merge->leftovers[merge->leftover_count++] = journal->segments.at[i]->header.number;
-    merge->fd = journal->io.open(journal->io.ctx, journal->dir, LP__COMPACT_NAME,
-                                 O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    merge->fd = lp__open_temporary(journal);
     if (merge->fd < 0)
         return fail(journal, "cannot make", LP__COMPACT_NAME);
     merge->written = merge->synced = LP__SEGMENT_HEADER;
@@ -372,7 +378,7 @@ static lp__merge_state seal(lp__journal *journal)
         return LP__MERGE_FAILED;
     out->header.batches = out->batches;
     out->size = out->end = merge->written;
-    out->synced = true;
+    out->named = out->synced = true;
     lp__header_encode(&out->header, header);
     if (!write_at(journal, merge->fd, header, sizeof(header), 0))
         return LP__MERGE_FAILED;

@@ -132,12 +132,14 @@ typedef struct found_files {
     size_t count, capacity;
 } found_files;
 
+#define NUMBER_MAX UINT64_C(9000000000000000)
+
 static bool parse_name(const char *name, uint64_t *number)
 {
     if (strspn(name, "0123456789") != 16 || strcmp(name + 16, ".seg") != 0)
         return false;
     *number = strtoull(name, NULL, 10);
-    return *number > 0;
+    return *number > 0 && *number <= NUMBER_MAX; /* so that there always is a next one */
 }
 
 static int read_header(lp__journal *journal, lp_replay *replay, found_file *file)
@@ -145,7 +147,7 @@ static int read_header(lp__journal *journal, lp_replay *replay, found_file *file
     const lp__journal_io *io = &journal->io;
     char name[LP__SEGMENT_NAME_MAX];
     lp__segment_name(file->number, name);
-    int fd = io->open(io->ctx, journal->dir, name, O_RDONLY, 0);
+    int fd = io->open(io->ctx, journal->dir, name, O_RDONLY | O_NONBLOCK, 0); /* it may be a pipe */
     if (fd < 0) {
         int status = lp__journal_failed(journal, "cannot open", name);
         return lp_replay_error(replay, status, "journal \"%s\": %s", journal->path,
@@ -259,6 +261,7 @@ static int add_segment(lp__journal *journal, lp_replay *replay, const found_file
     }
     segment->size = file->size;
     segment->base = UINT64_MAX; /* until it is read */
+    segment->named = true;
     segment->batches = file->header.merged ? file->header.batches : LP__BATCHES_UNKNOWN;
     journal->last_number = file->number;
     journal->ends_in_hole = false;

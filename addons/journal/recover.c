@@ -23,42 +23,77 @@ static void close_segment(lp__journal *journal)
     journal->io.close(journal->io.ctx, journal->reader.fd);
 }
 
+static bool is_same_boot(const lp__journal *journal, const lp__segment *segment)
+{
+    return segment->header.boot != 0 && segment->header.boot == journal->boot;
+}
+
 /* ---- how many batches are committed ---------------------------------------------------------- */
 
+/* What is known of the tail while it is read. */
+struct tail {
+    uint32_t batch, records; /* of the batch that is being read, seen */
+    uint64_t begun;          /* where it began */
+    uint32_t committed;
+    uint64_t end;    /* of the committed batches */
+    uint64_t before; /* of those before the last one */
+    bool is_whole;   /* nothing is missing in the last one */
+};
+
+static void see_tail(struct tail *tail, const lp__record *record, uint64_t behind)
+{
+    if (record->batch > tail->batch) {
+        if (record->batch - 1 > tail->committed) {
+            tail->committed = record->batch - 1;
+            tail->is_whole = true; /* it was written before this one */
+        }
+        tail->end = tail->begun = record->offset;
+        tail->batch = record->batch;
+        tail->records = 0;
+    }
+    if (record->type == LP__RECORD_COMMIT || record->type == LP__RECORD_PAD) {
+        tail->is_whole =
+            record->type == LP__RECORD_PAD ||
+            (lp__get_u32(record->payload) == tail->records &&
+             (uint64_t)lp__get_u32(record->payload + 4) * 8 == record->offset - tail->begun);
+        tail->committed = record->batch;
+        tail->before = tail->begun;
+        tail->end = behind;
+    }
+    tail->records++;
+}
+
 /* For a segment of which nobody says it: those with a commit record, and those before a batch of
- * which anything is there. What is behind them is a torn tail. */
+ * which anything is there. What is behind them is a torn tail.
+ *
+ * A commit record is written last, and a kill leaves what was written in that order. A power cut
+ * does not: there the last batch counts only if all of it is there. */
 static int count_batches(lp__journal *journal, lp_replay *replay, lp__segment *segment)
 {
     lp__scan scan;
     lp__record record;
     lp__scan_result result;
-    uint32_t committed = 0;
-    uint64_t end = LP__SEGMENT_HEADER;
+    struct tail tail = {.begun = LP__SEGMENT_HEADER, .end = LP__SEGMENT_HEADER};
     lp__scan_begin(&scan, &journal->reader, segment->header.epoch, LP__BATCHES_UNKNOWN);
-    while ((result = lp__scan_next(&scan, &record)) <= LP__SCAN_DAMAGE) {
-        if (result == LP__SCAN_DAMAGE)
-            continue;
-        uint32_t reached = record.type == LP__RECORD_COMMIT || record.type == LP__RECORD_PAD
-                               ? record.batch
-                               : record.batch - 1;
-        if (reached > committed) {
-            committed = reached;
-            end = record.offset;
-        }
-        if (reached == record.batch)
-            end = scan.at;
-    }
+    while ((result = lp__scan_next(&scan, &record)) <= LP__SCAN_DAMAGE)
+        if (result == LP__SCAN_RECORD)
+            see_tail(&tail, &record, scan.at);
     if (result == LP__SCAN_NOMEM)
         return LP_ENOMEM;
-    segment->batches = committed;
-    scan.at = end;
+    bool is_doubtful = tail.batch == tail.committed && !tail.is_whole;
+    if (tail.committed > 0 && is_doubtful && !is_same_boot(journal, segment)) {
+        tail.committed--;
+        tail.end = tail.before;
+    }
+    segment->batches = tail.committed;
+    scan.at = tail.end;
     if (!lp__scan_rest_is_empty(&scan)) {
         journal->torn_tails++;
         lp_replay_log(replay,
                       "journal \"%s\": segment %llu ends in a batch that was not committed, %llu "
                       "bytes are cut",
                       journal->path, (unsigned long long)segment->header.number,
-                      (unsigned long long)(segment->size - end));
+                      (unsigned long long)(segment->size - tail.end));
     }
     return LP_OK;
 }
@@ -186,9 +221,8 @@ static int tell_unclean(lp__journal *journal, lp_replay *replay, bool is_clean)
     size_t count = journal->segments.count;
     if (is_clean || count == 0)
         return LP_OK;
-    const lp__header *last = &journal->segments.at[count - 1]->header;
-    bool is_same_boot = last->boot != 0 && last->boot == journal->boot;
-    if (is_same_boot || last->sync == LP_SYNC_ALWAYS)
+    const lp__segment *last = journal->segments.at[count - 1];
+    if (is_same_boot(journal, last) || last->header.sync == LP_SYNC_ALWAYS)
         return LP_OK;
     char detail[512];
     snprintf(detail, sizeof(detail),

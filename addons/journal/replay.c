@@ -87,7 +87,7 @@ static int push_segment(struct pusher *pusher)
     }
     lp__scan scan;
     lp__record record;
-    lp__scan_result result;
+    lp__scan_result result = LP__SCAN_END;
     int status = LP_OK;
     pusher->event = 0;
     lp__reader_open(&journal->reader, io, fd, segment->size);

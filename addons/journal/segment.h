@@ -34,7 +34,8 @@ typedef struct lp__segment {
     int64_t idempotency_until;  /* when the last of them expires, wall milliseconds */
     uint64_t highest;           /* of its commits */
 
-    bool synced; /* all of it is known to be on disk */
+    bool named;  /* its name and header are known to be on disk */
+    bool synced; /* all of it is */
     bool pinned; /* cannot be compacted: it could not be read */
 } lp__segment;
 

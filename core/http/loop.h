@@ -1,6 +1,7 @@
 /* What core/http needs of the event loop, and all that depends on libh2o's flavour: the watch for
- * clients that leave, timers, and the listener with its connections. watch_uv.c is the flavour
- * "libh2o on libuv"; another flavour is another file behind this header.
+ * clients that leave, timers, and the listener with its connections. watch_uv.c and listener_uv.c
+ * are the flavour "libh2o on libuv", and alone call libuv; another flavour is other files behind
+ * this header.
  *
  * Home loop only. Nothing here calls back before it has returned. */
 #ifndef LP_HTTP_LOOP_H
@@ -56,6 +57,8 @@ typedef struct lp__listener lp__listener;
 typedef struct lp__listener_options {
     const char *address;       /* "127.0.0.1:8101", "[::1]:8101" */
     size_t connections_max;    /* past it a connection gets `refusal` and is closed */
+    size_t request_bytes_max;  /* in all, that requests hold; past it the largest are cut */
+    size_t header_bytes_max;   /* of one request; past it it is cut */
     lp_str refusal;            /* a whole HTTP answer; static */
     uint64_t write_timeout_ms; /* the kernel ends a connection whose client takes nothing so long */
     void (*accepted)(void *ctx, h2o_socket_t *socket);

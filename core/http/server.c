@@ -14,6 +14,7 @@
 #define CONNECTIONS_MAX      20000
 #define RESERVED_DESCRIPTORS 64 /* for the store, the loop, the log */
 #define REQUEST_TIMEOUT_MS   10000
+#define REQUEST_BYTES_MAX    ((int64_t)64 << 20)
 #define SWEEP_MS             20 /* how often a stopping server looks for idle connections */
 #define FAILURE_LOG_MS       1000
 
@@ -44,7 +45,9 @@ struct lp_server {
 
 /* ---- answers that libh2o makes itself ---------------------------------- */
 
-/* 404, a body past the bound, broken framing: their text becomes JSON like all others. */
+/* 404, a body past the bound, a broken body: their text becomes JSON like all others. Not so what
+ * libh2o cannot read as a request (a broken request line, more than 100 headers, or more bytes of
+ * them than it takes): it writes its own "Bad Request" to the socket, past every filter. */
 typedef struct json_error {
     h2o_ostream_t super;
     char body[64];
@@ -90,6 +93,50 @@ static void speak_json(h2o_pathconf_t *path)
     filter->on_setup_ostream = on_setup_stream;
 }
 
+/* ---- "GET http://host/path" -------------------------------------------- */
+
+/* The absolute form of a request's target (RFC 9112, 3.2.2), which libh2o takes for a path. */
+static bool strip_authority(h2o_req_t *req)
+{
+    enum { SCHEME = sizeof("http://") - 1 };
+    h2o_iovec_t target = req->input.path;
+    if (target.len <= SCHEME || !h2o_lcstris(target.base, SCHEME, H2O_STRLIT("http://")))
+        return false;
+    size_t at = SCHEME;
+    while (at < target.len && target.base[at] != '/' && target.base[at] != '?')
+        at++;
+    /* the Host header is to be ignored then */
+    req->authority = req->input.authority = h2o_iovec_init(target.base + SCHEME, at - SCHEME);
+    req->path = h2o_iovec_init(target.base + at, target.len - at);
+    req->path_normalized = h2o_url_normalize_path(&req->pool, req->path.base, req->path.len,
+                                                  &req->query_at, &req->norm_indexes);
+    return true;
+}
+
+/* Stands behind the mounted handlers of each path and where no path matches, and serves what they
+ * would have served in the common form. */
+static int on_absolute(h2o_handler_t *handler, h2o_req_t *req)
+{
+    (void)handler;
+    if (!strip_authority(req))
+        return -1;
+    for (size_t i = 0; i < req->hostconf->paths.size; i++) {
+        h2o_pathconf_t *path = &req->hostconf->paths.entries[i];
+        if (path->path.len == req->path_normalized.len &&
+            memcmp(path->path.base, req->path_normalized.base, path->path.len) == 0) {
+            req->pathconf = path;
+            return path->handlers.entries[0]->on_req(path->handlers.entries[0], req);
+        }
+    }
+    return -1;
+}
+
+static void complete_path(h2o_pathconf_t *path)
+{
+    h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = on_absolute;
+    speak_json(path);
+}
+
 /* ---- start ------------------------------------------------------------- */
 
 static void on_accepted(void *ctx, h2o_socket_t *socket)
@@ -123,12 +170,13 @@ static int read_options(const lp_server_options *given, lp_server_options *out, 
         size_t size = given->struct_size < sizeof(*out) ? given->struct_size : sizeof(*out);
         memcpy(out, given, size);
     }
-    if (out->connections_max < 0 || out->request_timeout_ms < 0)
+    if (out->connections_max < 0 || out->request_timeout_ms < 0 || out->request_bytes_max < 0)
         return lp_error_set(
             error, LP_EINVAL,
-            "connections_max %lld, request_timeout_ms %lld: neither may be negative "
-            "(0 is the default)",
-            (long long)out->connections_max, (long long)out->request_timeout_ms);
+            "connections_max %lld, request_timeout_ms %lld, request_bytes_max %lld: none may be "
+            "negative (0 is the default)",
+            (long long)out->connections_max, (long long)out->request_timeout_ms,
+            (long long)out->request_bytes_max);
     if (!out->listen)
         out->listen = LISTEN_DEFAULT;
     if (!out->events_path)
@@ -170,9 +218,9 @@ static int configure(lp_server *server, const lp_server_options *options, lp_err
         status = lp_http_mount_publish(manager, host, options->publish_path, error);
     if (status == LP_OK && options->health_path[0])
         status = lp_http_mount_health(manager, host, options->health_path, error);
-    speak_json(&host->fallback_path);
+    complete_path(&host->fallback_path);
     for (size_t i = 0; i < host->paths.size; i++)
-        speak_json(&host->paths.entries[i]);
+        complete_path(&host->paths.entries[i]);
     if (status != LP_OK)
         h2o_config_dispose(config);
     return status;
@@ -180,13 +228,25 @@ static int configure(lp_server *server, const lp_server_options *options, lp_err
 
 static void on_stop_timer(void *ctx);
 
+/* Room for four bodies: buffers double as they grow, so one may take twice its size. */
+static size_t request_bytes_max(const lp_server_options *options, const lp_http_options *http)
+{
+    int64_t body = http->body_bytes_max, least = body < INT64_MAX / 8 ? 8 * body : INT64_MAX;
+    if (options->request_bytes_max)
+        return (size_t)options->request_bytes_max;
+    return (size_t)(least > REQUEST_BYTES_MAX ? least : REQUEST_BYTES_MAX);
+}
+
 static int listen_on(lp_server *server, const lp_server_options *options, lp_error *error)
 {
+    const lp_http_options *http = &server->http->options;
     lp__listener_options listening = {
         .address = options->listen,
         .connections_max = (size_t)options->connections_max,
         .refusal = {refusal, sizeof(refusal) - 1},
-        .write_timeout_ms = (uint64_t)server->http->options.answer_timeout_ms,
+        .request_bytes_max = request_bytes_max(options, http),
+        .header_bytes_max = (size_t)http->header_bytes_max,
+        .write_timeout_ms = (uint64_t)http->answer_timeout_ms,
         .accepted = on_accepted,
         .failed = on_accept_failed,
         .empty = on_empty,

@@ -25,17 +25,12 @@ static void stop_watching(lp__exchange *exchange)
     exchange->watched_fd = -1;
 }
 
+/* Its client sends no more. It may still read (half a close), so it is answered like any other;
+ * when it is gone the write fails. Either way libh2o closes the connection behind the answer. */
 void lp__subscribe_gone(void *tag)
 {
     lp__exchange *exchange = tag;
-    stop_watching(exchange);
-    if (exchange->is_waiting) {
-        exchange->is_waiting = false;
-        lp__manager_cancel(exchange->http->manager, &exchange->waiter);
-    }
-    lp__reply reply = poll_reply;
-    reply.close = true; /* libh2o closes the connection behind an answer that nobody reads */
-    lp__exchange_reply(exchange, &reply);
+    lp__manager_dismiss(exchange->http->manager, &exchange->waiter);
 }
 
 /* ---- answering --------------------------------------------------------- */

@@ -84,7 +84,8 @@ struct lp_manager {
     lp__job *gathering;
     lp__queue waiting; /* publications whose events are pending, in their order */
     size_t jobs_out;
-    bool changes_held;     /* a batch failed: no change is urgent */
+    bool changes_held; /* a batch failed: no change is urgent */
+    int64_t failure_logged_ms;
     int64_t changes_at_ms; /* when changes alone make a batch, INT64_MAX: there are none */
     int64_t timer_at_ms;   /* what the timer is set to */
 

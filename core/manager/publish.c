@@ -284,16 +284,32 @@ void lp__publish_submit(lp_manager *manager)
     bool changes = changes_are_due(manager, events);
     if (!events && !changes)
         return;
-    if (manager->gathering == NULL && lp__job_new(&manager->gathering) != LP_OK) {
+    /* After a failure they go apart: what frees space must not wait for what needs it. */
+    bool apart = manager->changes_held;
+    lp__job *job = apart && changes ? NULL : manager->gathering;
+    if (job == NULL && lp__job_new(&job) != LP_OK) {
         manager->changes_at_ms = lp__manager_now().mono_ms + CHANGES_DELAY_MS;
         return;
     }
-    lp__job *job = manager->gathering;
-    manager->gathering = NULL;
-    lp__engine_take_changes(manager->engine, BATCH_CHANGES_MAX, job->batch);
-    manager->changes_at_ms = INT64_MAX;
+    if (!apart || !changes)
+        manager->gathering = NULL;
+    if (!apart || changes) {
+        lp__engine_take_changes(manager->engine, BATCH_CHANGES_MAX, job->batch);
+        manager->changes_at_ms = INT64_MAX;
+    }
     lp__worker_submit(manager->worker, job);
     manager->jobs_out++;
+}
+
+/* A full disk fails every batch: one line a second says enough. */
+static void log_failure(lp_manager *manager, const lp__job *job, int64_t now_ms)
+{
+    enum { LOG_EVERY_MS = 1000 };
+    if (manager->failure_logged_ms != 0 && now_ms - manager->failure_logged_ms < LOG_EVERY_MS)
+        return;
+    manager->failure_logged_ms = now_ms;
+    lp__manager_log(manager, LP_LOG_ERROR, "a batch of %zu events was not kept: %s",
+                    lp_batch_event_count(job->batch), job->error.message);
 }
 
 /* Ends one job: its events are seen or dropped, in their order. */
@@ -304,10 +320,10 @@ static void finish_job(lp_manager *manager, lp__job *job)
     bool failed = job->status != LP_OK;
     if (failed) {
         manager->count.failed_batches++;
-        lp__manager_log(manager, LP_LOG_ERROR, "a batch of %zu events was not kept: %s",
-                        lp_batch_event_count(job->batch), job->error.message);
+        log_failure(manager, job, now.mono_ms);
         lp__engine_put_back_changes(manager->engine, job->batch);
-        manager->changes_at_ms = now.mono_ms + CHANGES_DELAY_MS;
+        if (lp_batch_removal_count(job->batch) + lp_batch_horizon_count(job->batch) > 0)
+            manager->changes_at_ms = now.mono_ms + CHANGES_DELAY_MS;
     }
     manager->changes_held = failed;
     manager->changes_told = failed && manager->ending != RUNNING;

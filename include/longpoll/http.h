@@ -29,7 +29,8 @@ struct sockaddr;
 /* Bounds of the HTTP side of one manager; zero means the default. */
 typedef struct lp_http_options {
     size_t struct_size;        /* set by LP_HTTP_OPTIONS_INIT */
-    int64_t header_bytes_max;  /* request line and headers: 16 KiB (431) */
+    int64_t header_bytes_max;  /* request line and headers: 16 KiB (431; lp_server cuts a connection
+                                  that sends on without an end) */
     int64_t body_bytes_max;    /* of a publish: event_bytes_max and 8 KiB (413) */
     int64_t answer_timeout_ms; /* an answer must be written whole by then, else it is cut: 30,000 */
     int64_t
@@ -79,6 +80,9 @@ typedef struct lp_server_options {
     int64_t connections_max;    /* 0: 20,000, or what the descriptor limit leaves; past it 503 */
     int64_t request_timeout_ms; /* a request's headers and body must be in by then, and an idle
                                    connection is closed: 10,000 */
+    int64_t request_bytes_max;  /* memory of requests that are being read or served, in all: 64
+                                   MiB, or 8 times body_bytes_max if that is more; past it the
+                                   largest are cut. A request counts when it takes over 8 KiB */
 } lp_server_options;
 
 #define LP_SERVER_OPTIONS_INIT                                                                     \

@@ -1,5 +1,11 @@
-# The journal by its own: every promise of FORMAT.md, with real files and with an I/O table that fails.
+# The journal on its own: every promise of its FORMAT.md, on real files and on an I/O table that fails.
 set(journal_libs longpoll::journal-static longpoll::core-static)
 longpoll_test(journal_format SOURCES journal_format.c LIBS ${journal_libs})
 longpoll_test(journal_store SOURCES journal_store.c journal_kit.c LIBS ${journal_libs})
 longpoll_test(journal_damage SOURCES journal_damage.c journal_kit.c LIBS ${journal_libs} TIMEOUT 300)
+longpoll_test(journal_compact SOURCES journal_compact.c journal_kit.c LIBS ${journal_libs})
+longpoll_test(journal_power SOURCES journal_power.c journal_model.c journal_disk.c journal_kit.c
+              LIBS ${journal_libs} TIMEOUT 300)
+longpoll_test(journal_faults SOURCES journal_faults.c journal_model.c journal_disk.c journal_kit.c
+              LIBS ${journal_libs} TIMEOUT 300)
+longpoll_plain_test(journal_kill SOURCES journal_kill.c journal_kit.c LIBS ${journal_libs} ARGS 8)

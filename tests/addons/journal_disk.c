@@ -1,6 +1,7 @@
 /* See journal_disk.h. */
 #include "journal_disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -280,17 +281,17 @@ static ssize_t disk_pwrite(void *ctx, int fd, const void *data, size_t len, off_
         return fail_with(ENOSPC);
     }
     jd_fault fault = meet(disk, JD_WRITE);
-    if (fault == JD_NONE || fault == JD_EIO_DONE) {
+    if (fault == JD_NONE || fault == JD_EIO_DONE || (fault == JD_SHORT && len < 2)) {
         ssize_t wrote = do_write(disk, fd, data, len, offset);
-        return fault == JD_NONE ? wrote : fail_with(EIO);
+        return fault != JD_EIO_DONE ? wrote : fail_with(EIO);
     }
-    if (fault == JD_EIO)
+    if (fault == JD_EIO || fault == JD_KILLED)
         return fail_with(EIO);
     ssize_t half = len > 1 ? do_write(disk, fd, data, len / 2, offset) : 0;
     if (fault == JD_EIO_HALF)
         return fail_with(EIO);
     disk->half_told = fault == JD_ENOSPC && half > 0;
-    return half > 0 || fault == JD_SHORT ? (half > 0 ? half : (ssize_t)len) : fail_with(ENOSPC);
+    return half > 0 ? half : fail_with(ENOSPC);
 }
 
 static void disk_begin_writeback(void *ctx, int fd, off_t offset, off_t len)
@@ -307,7 +308,7 @@ static int disk_fdatasync(void *ctx, int fd)
         sync_inode(inode);
         return fault == JD_EIO_DONE ? fail_with(EIO) : 0;
     }
-    for (jd_write *write = inode->first; write != NULL; write = write->next)
+    for (jd_write *write = inode->first; fault != JD_KILLED && write != NULL; write = write->next)
         write->is_lost = true;
     return fail_with(code_of(fault));
 }
@@ -381,6 +382,27 @@ static uint64_t disk_boot(void *ctx)
 
 /* ---- the outside ----------------------------------------------------------------------------- */
 
+/* What is in the directory already counts as on disk. */
+static void load(jd_disk *disk)
+{
+    DIR *dir = opendir(disk->directory);
+    const struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char path[8192];
+        if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", disk->directory, entry->d_name);
+        jd_inode *inode = calloc(1, sizeof(*inode));
+        inode->bytes = jk_read(path, &inode->len);
+        inode->all = disk->inodes;
+        disk->inodes = inode;
+        link_name(&disk->now, entry->d_name, inode);
+        link_name(&disk->durable, entry->d_name, inode);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
 jd_disk *jd_new(const char *directory)
 {
     jd_disk *disk = calloc(1, sizeof(*disk));
@@ -389,6 +411,7 @@ jd_disk *jd_new(const char *directory)
     disk->ops = calloc(DIR_OPS_MAX, sizeof(*disk->ops));
     disk->now_us = 1000;
     disk->boot = 1;
+    load(disk);
     return disk;
 }
 
@@ -511,9 +534,11 @@ void jd_image(const jd_disk *disk, uint64_t seed, const char *directory)
     size_t ops = seed == 0   ? 0
                  : seed == 1 ? disk->op_count
                              : next_random(&random) % (disk->op_count + 1);
+    bool any = seed > 1 && next_random(&random) % 4 == 0;
     names = disk->durable;
     for (size_t i = 0; i < ops; i++)
-        apply(&names, &disk->ops[i]);
+        if (!any || next_random(&random) % 2 == 0)
+            apply(&names, &disk->ops[i]);
     jk_remove(directory);
     mkdir(directory, 0700);
     for (size_t i = 0; i < 256; i++) {

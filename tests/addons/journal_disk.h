@@ -3,8 +3,8 @@
  *
  * What counts as on disk is the least that POSIX promises: bytes after a good fdatasync of their
  * file, names after a good fsync of the directory. Of everything else any part may be there:
- * directory changes in their order, bytes in sectors of 512 in any combination. Bytes whose
- * fdatasync failed stay in that state for good, whatever a later call returns. */
+ * directory changes in their order or in any, bytes in sectors of 512 in any combination. Bytes
+ * whose fdatasync failed stay in that state for good, whatever a later call returns. */
 #ifndef JOURNAL_DISK_H
 #define JOURNAL_DISK_H
 
@@ -22,7 +22,8 @@ typedef enum jd_fault {
     JD_EIO_HALF, /* half of a write is done, the call fails with EIO */
     JD_ENOSPC,   /* half of a write is done and told, then it fails with ENOSPC */
     JD_SHORT,    /* half of a write is done and told; nothing fails */
-    JD_FAULT_COUNT
+    JD_FAULT_COUNT,
+    JD_KILLED /* nothing is done any more: the process is as good as dead */
 } jd_fault;
 
 /* Which calls a fault can hit. */

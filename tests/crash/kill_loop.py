@@ -10,6 +10,7 @@ import argparse
 import http.client
 import random
 import re
+import shutil
 import threading
 import time
 
@@ -17,33 +18,40 @@ import daemon
 
 PUBLISHERS = 6
 CATEGORIES = 2
+BYTES_A_STORE = 200 << 20
+# Least and most bytes of an event; long ones are what is torn most often.
+SIZES = [(1, 200), (1, 20000), (1, 400000)]
+LONG = (600000, 900000)
 FLAGS = ("--event-buffer", "10000000", "--max-events", "10000000", "--max-events-bytes", "4GiB",
          "--max-answer-bytes", "16MiB")
 # What the journal logs when it cuts a batch that was written in part.
-TORN_TAIL = re.compile(r"torn tail")
+TORN_TAIL = re.compile(r"ends in a batch that was not committed")
 
 
 class Publisher(threading.Thread):
     """Publishes numbered events until the server is gone; notes which were acknowledged."""
 
-    def __init__(self, server, number, first, size_max, seed):
+    def __init__(self, server, number, first, sizes, seed):
         super().__init__()
-        self.server, self.number, self.next = server, number, first
-        self.size_max, self.random = size_max, random.Random(seed)
+        self.server, self.number, self.next, self.bytes = server, number, first, 0
+        self.sizes, self.random = sizes, random.Random(seed)
         self.acknowledged, self.error = [], None
 
     def run(self):
         connection = self.server.connection()
+        least, most = self.sizes
         try:
             while True:
-                pad = "x" * int(self.size_max ** self.random.random())
-                data = {"publisher": self.number, "n": self.next, "pad": pad}
-                self.next += 1
-                status, body = self.server.publish(f"c{self.number % CATEGORIES}", data, connection)
+                pad = "x" * int(least * (most / least) ** self.random.random())
+                n, self.next, self.bytes = self.next, self.next + 1, self.bytes + len(pad)
+                status, body = self.server.request(
+                    "POST", "/publish", connection=connection,
+                    body=f'{{"category":"c{self.number % CATEGORIES}","data":'
+                         f'{{"publisher":{self.number},"n":{n},"pad":"{pad}"}}}}')
                 if status != 200:
                     self.error = f"publish: {status} {body!r}"
                     return
-                self.acknowledged.append((self.number, data["n"]))
+                self.acknowledged.append((self.number, n))
         except (OSError, http.client.HTTPException):
             pass  # it was killed
         finally:
@@ -83,7 +91,7 @@ class KillLoop(daemon.TestCase):
         self.random = random.Random(seed)
         self.acknowledged = []
         self.before = {f"c{c}": [] for c in range(CATEGORIES)}  # ids of what was there last time
-        self.next = [0] * PUBLISHERS
+        self.next, self.bytes = [0] * PUBLISHERS, 0
         self.torn = 0
 
     def check(self, server, mark):
@@ -105,9 +113,9 @@ class KillLoop(daemon.TestCase):
         missing = set(self.acknowledged) - set(there)
         self.assertEqual(missing, set(), f"{len(missing)} acknowledged events are missing")
 
-    def round(self, server, size_max):
+    def round(self, server, sizes):
         """One load and one kill."""
-        publishers = [Publisher(server, i, self.next[i], size_max, self.random.random())
+        publishers = [Publisher(server, i, self.next[i], sizes, self.random.random())
                       for i in range(PUBLISHERS)]
         subscribers = [Subscriber(server, category, {"since_time": int(time.time() * 1000) - 1000})
                        for category in self.before]
@@ -124,6 +132,7 @@ class KillLoop(daemon.TestCase):
             self.assertIsNone(publisher.error)
             self.acknowledged += publisher.acknowledged
             self.next[i] = publisher.next
+            self.bytes += publisher.bytes
         return subscribers
 
     def restart(self, store, mark, subscribers):
@@ -142,14 +151,16 @@ class KillLoop(daemon.TestCase):
         while done < arguments.rounds or (self.torn < arguments.torn_tails and done < limit):
             if server is None:
                 # Every now and then a new store, or reading it all each time takes ever longer.
-                store = f"{self.store}-{done}?sync={sync}"
+                store, self.bytes = f"{self.store}-{done}?sync={sync}", 0
                 self.acknowledged, self.before = [], {category: [] for category in self.before}
                 server = self.restart(store, "new", [])
-            subscribers = self.round(server, self.random.choice([200, 20000, 400000]))
+            sizes = self.random.choice(SIZES + [LONG] * (12 if arguments.torn_tails else 1))
+            subscribers = self.round(server, sizes)
             server = self.restart(store, done, subscribers)
             done += 1
-            if done % 20 == 0:
+            if done % 20 == 0 or self.bytes > BYTES_A_STORE:
                 server.kill()
+                shutil.rmtree(store.split(":")[1].split("?")[0])
                 server = None
         print(f"sync={sync}: {done} rounds, {sum(self.next)} publishes, {self.torn} torn tails")
         self.assertGreaterEqual(self.torn, arguments.torn_tails)

@@ -69,6 +69,22 @@ Test(http_departed, by_reset_with_a_pipelined_request_waiting)
     all_is_free();
 }
 
+static void is_told_of_the_timeout(raw_conn *conn)
+{
+    raw_answer answer;
+    char connection[16] = "";
+    long long timestamp = 0;
+    int end = 0;
+    cr_assert(raw_read(conn, false, RAW_DEADLINE_MS, &answer));
+    cr_expect_eq(answer.status, 200);
+    raw_header(&answer, "Connection", connection, sizeof(connection));
+    cr_expect_str_eq(connection, "close");
+    sscanf(answer.body, "{\"timeout\":\"no events before timeout\",\"timestamp\":%lld}%n",
+           &timestamp, &end);
+    cr_expect(timestamp > 0 && (size_t)end == answer.body_len, "%s", answer.body);
+    raw_free(&answer);
+}
+
 Test(http_departed, by_half_a_close)
 {
     harness_start(NULL);
@@ -76,13 +92,35 @@ Test(http_departed, by_half_a_close)
     for (int i = 0; i < COUNT; i++)
         shutdown(conns[i].fd, SHUT_WR);
     for (int i = 0; i < COUNT; i++) {
-        raw_answer answer;
-        cr_assert(raw_read(&conns[i], false, RAW_DEADLINE_MS, &answer));
-        cr_expect_eq(answer.status, 200);
-        cr_expect_eq(answer.body_len, 0);
-        raw_free(&answer);
+        is_told_of_the_timeout(&conns[i]);
         cr_expect(raw_ended(&conns[i], RAW_DEADLINE_MS));
         raw_close(&conns[i]);
+    }
+    all_is_free();
+}
+
+Test(http_departed, by_half_a_close_with_a_pipelined_request_waiting)
+{
+    harness_start(NULL);
+    park_all(PIPELINED);
+    for (int i = 0; i < COUNT; i++)
+        shutdown(conns[i].fd, SHUT_WR);
+    cr_expect(harness_waiters_are(0)); /* the second request is not parked for nobody */
+    for (int i = 0; i < COUNT; i++) {
+        is_told_of_the_timeout(&conns[i]);
+        cr_expect(raw_ended(&conns[i], RAW_DEADLINE_MS));
+        raw_close(&conns[i]);
+    }
+    all_is_free();
+}
+
+Test(http_departed, by_half_a_close_and_then_a_reset)
+{
+    harness_start(NULL);
+    park_all("");
+    for (int i = 0; i < COUNT; i++) {
+        shutdown(conns[i].fd, SHUT_WR);
+        raw_reset(&conns[i]);
     }
     all_is_free();
 }

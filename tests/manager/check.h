@@ -1,5 +1,5 @@
-/* Checks for programs that cannot use Criterion's, and for what they share with those that do: a check that does not
- * hold says where, and aborts. Any thread. */
+/* Checks for programs that cannot use Criterion's, and for what they share with those that do: a
+ * check that does not hold says where, and aborts. Any thread. */
 #ifndef TESTS_MANAGER_CHECK_H
 #define TESTS_MANAGER_CHECK_H
 
@@ -43,7 +43,10 @@ typedef struct plain_test {
     void (*run)(void);
 } plain_test;
 
-#define PLAIN_TEST(name) {#name, name}
+#define PLAIN_TEST(name)                                                                           \
+    {                                                                                              \
+#name, name                                                                                \
+    }
 
 static inline int run_plain_tests(const plain_test *tests, size_t count, int argc, char **argv)
 {

@@ -7,7 +7,7 @@
 
 enum { DEADLINE_S = 60 };
 
-void shelf_init(shelf *shelf)
+void shelf_init(test_shelf *shelf)
 {
     memset(shelf, 0, sizeof(*shelf));
     shelf->idle_again_ms = -1;
@@ -15,7 +15,7 @@ void shelf_init(shelf *shelf)
     uv_cond_init(&shelf->changed);
 }
 
-void shelf_free(shelf *shelf)
+void shelf_free(test_shelf *shelf)
 {
     CHECK_IS(shelf->destroyed, shelf->starts);
     for (size_t i = 0; i < shelf->event_count; i++)
@@ -26,16 +26,16 @@ void shelf_free(shelf *shelf)
     uv_mutex_destroy(&shelf->mutex);
 }
 
-/* ---- the test's side ---------------------------------------------------------------------------- */
+/* ---- the test's side ---------------------------------------------------- */
 
-void shelf_hold(shelf *shelf, int hooks)
+void shelf_hold(test_shelf *shelf, int hooks)
 {
     uv_mutex_lock(&shelf->mutex);
     shelf->hold |= hooks;
     uv_mutex_unlock(&shelf->mutex);
 }
 
-void shelf_release(shelf *shelf, int hooks)
+void shelf_release(test_shelf *shelf, int hooks)
 {
     uv_mutex_lock(&shelf->mutex);
     shelf->hold &= ~hooks;
@@ -44,13 +44,13 @@ void shelf_release(shelf *shelf, int hooks)
 }
 
 /* With the mutex. */
-static void wait_for_change(shelf *shelf, uint64_t begun)
+static void wait_for_change(test_shelf *shelf, uint64_t begun)
 {
     CHECK(uv_hrtime() - begun < DEADLINE_S * UINT64_C(1000000000));
     uv_cond_timedwait(&shelf->changed, &shelf->mutex, UINT64_C(1000000000));
 }
 
-void shelf_wait_held(shelf *shelf, int hook)
+void shelf_wait_held(test_shelf *shelf, int hook)
 {
     uint64_t begun = uv_hrtime();
     uv_mutex_lock(&shelf->mutex);
@@ -59,7 +59,7 @@ void shelf_wait_held(shelf *shelf, int hook)
     uv_mutex_unlock(&shelf->mutex);
 }
 
-void shelf_wait(shelf *shelf, const int *counter, int at_least)
+void shelf_wait(test_shelf *shelf, const int *counter, int at_least)
 {
     uint64_t begun = uv_hrtime();
     uv_mutex_lock(&shelf->mutex);
@@ -68,7 +68,7 @@ void shelf_wait(shelf *shelf, const int *counter, int at_least)
     uv_mutex_unlock(&shelf->mutex);
 }
 
-int shelf_read(shelf *shelf, const int *counter)
+int shelf_read(test_shelf *shelf, const int *counter)
 {
     uv_mutex_lock(&shelf->mutex);
     int value = *counter;
@@ -76,7 +76,7 @@ int shelf_read(shelf *shelf, const int *counter)
     return value;
 }
 
-void shelf_fail(shelf *shelf, int count, int status, const char *sentence)
+void shelf_fail(test_shelf *shelf, int count, int status, const char *sentence)
 {
     uv_mutex_lock(&shelf->mutex);
     shelf->fail_count = count;
@@ -85,7 +85,7 @@ void shelf_fail(shelf *shelf, int count, int status, const char *sentence)
     uv_mutex_unlock(&shelf->mutex);
 }
 
-shelf_batch shelf_batch_at(shelf *shelf, int number)
+shelf_batch shelf_batch_at(test_shelf *shelf, int number)
 {
     uv_mutex_lock(&shelf->mutex);
     CHECK(number < shelf->batch_count && number < SHELF_BATCHES);
@@ -94,7 +94,7 @@ shelf_batch shelf_batch_at(shelf *shelf, int number)
     return batch;
 }
 
-size_t shelf_removals(shelf *shelf, lp_removal_reason reason)
+size_t shelf_removals(test_shelf *shelf, lp_removal_reason reason)
 {
     size_t count = 0;
     uv_mutex_lock(&shelf->mutex);
@@ -107,7 +107,7 @@ size_t shelf_removals(shelf *shelf, lp_removal_reason reason)
 }
 
 /* With the mutex. */
-static shelf_horizon *find_horizon(shelf *shelf, lp_str category)
+static shelf_horizon *find_horizon(test_shelf *shelf, lp_str category)
 {
     for (size_t i = 0; i < shelf->horizon_count; i++) {
         shelf_horizon *horizon = &shelf->horizons[i];
@@ -118,7 +118,7 @@ static shelf_horizon *find_horizon(shelf *shelf, lp_str category)
     return NULL;
 }
 
-uint64_t shelf_horizon_of(shelf *shelf, const char *category)
+uint64_t shelf_horizon_of(test_shelf *shelf, const char *category)
 {
     uv_mutex_lock(&shelf->mutex);
     const shelf_horizon *horizon = find_horizon(shelf, lp_str_of(category));
@@ -127,7 +127,7 @@ uint64_t shelf_horizon_of(shelf *shelf, const char *category)
     return seq;
 }
 
-static size_t index_of(const shelf *shelf, uint64_t seq)
+static size_t index_of(const test_shelf *shelf, uint64_t seq)
 {
     size_t low = 0, high = shelf->event_count;
     while (low < high) {
@@ -140,7 +140,7 @@ static size_t index_of(const shelf *shelf, uint64_t seq)
     return low < shelf->event_count && lp_event_seq(shelf->events[low]) == seq ? low : SIZE_MAX;
 }
 
-bool shelf_has(shelf *shelf, uint64_t seq)
+bool shelf_has(test_shelf *shelf, uint64_t seq)
 {
     uv_mutex_lock(&shelf->mutex);
     bool has = index_of(shelf, seq) != SIZE_MAX;
@@ -148,9 +148,9 @@ bool shelf_has(shelf *shelf, uint64_t seq)
     return has;
 }
 
-/* ---- hooks -------------------------------------------------------------------------------------- */
+/* ---- hooks -------------------------------------------------------------- */
 
-static void hold_here(shelf *shelf, int hook)
+static void hold_here(test_shelf *shelf, int hook)
 {
     uv_mutex_lock(&shelf->mutex);
     if (shelf->hold & hook) {
@@ -163,7 +163,7 @@ static void hold_here(shelf *shelf, int hook)
     uv_mutex_unlock(&shelf->mutex);
 }
 
-static void count_up(shelf *shelf, int *counter)
+static void count_up(test_shelf *shelf, int *counter)
 {
     uv_mutex_lock(&shelf->mutex);
     ++*counter;
@@ -171,7 +171,7 @@ static void count_up(shelf *shelf, int *counter)
     uv_mutex_unlock(&shelf->mutex);
 }
 
-static void tell_progress_while_held(shelf *shelf, lp_replay *replay)
+static void tell_progress_while_held(test_shelf *shelf, lp_replay *replay)
 {
     uv_mutex_lock(&shelf->mutex);
     while (shelf->hold & SHELF_HOLD_START) {
@@ -181,7 +181,7 @@ static void tell_progress_while_held(shelf *shelf, lp_replay *replay)
     uv_mutex_unlock(&shelf->mutex);
 }
 
-static int push_events(shelf *shelf, lp_replay *replay)
+static int push_events(test_shelf *shelf, lp_replay *replay)
 {
     for (size_t i = 0; i < shelf->event_count; i++) {
         if (i == shelf->hold_after)
@@ -199,7 +199,7 @@ static int push_events(shelf *shelf, lp_replay *replay)
 
 static int on_start(lp_addon *self, lp_replay *replay)
 {
-    shelf *shelf = self->state;
+    test_shelf *shelf = self->state;
     count_up(shelf, &shelf->starts);
     if (shelf->tells_progress)
         tell_progress_while_held(shelf, replay);
@@ -218,13 +218,14 @@ static int on_start(lp_addon *self, lp_replay *replay)
     }
     if (status == LP_OK)
         status = lp_replay_highest(replay, shelf->highest);
+    hold_here(shelf, SHELF_HOLD_LOSS);
     if (status == LP_OK && shelf->loss != NULL)
         status = lp_replay_loss(replay, 1, shelf->loss);
     return shelf->heeds_no_cancellation ? LP_OK : status;
 }
 
 /* With the mutex. */
-static void keep_event(shelf *shelf, const lp_event *event)
+static void keep_event(test_shelf *shelf, const lp_event *event)
 {
     if (shelf->event_count == shelf->event_capacity) {
         shelf->event_capacity = shelf->event_capacity == 0 ? 64 : shelf->event_capacity * 2;
@@ -237,7 +238,7 @@ static void keep_event(shelf *shelf, const lp_event *event)
     shelf->events[shelf->event_count++] = lp_event_ref((lp_event *)event);
 }
 
-static void drop_event(shelf *shelf, uint64_t seq)
+static void drop_event(test_shelf *shelf, uint64_t seq)
 {
     size_t i = index_of(shelf, seq);
     if (i == SIZE_MAX)
@@ -248,7 +249,7 @@ static void drop_event(shelf *shelf, uint64_t seq)
             (shelf->event_count - i) * sizeof(*shelf->events));
 }
 
-static void keep_horizon(shelf *shelf, lp_horizon given)
+static void keep_horizon(test_shelf *shelf, lp_horizon given)
 {
     shelf_horizon *horizon = find_horizon(shelf, given.category);
     if (horizon == NULL) {
@@ -269,7 +270,7 @@ static void keep_horizon(shelf *shelf, lp_horizon given)
         horizon->seq = given.seq;
 }
 
-static void refuse_events(const shelf *shelf, lp_batch *batch)
+static void refuse_events(const test_shelf *shelf, lp_batch *batch)
 {
     for (size_t i = 0; shelf->refused != NULL && i < lp_batch_event_count(batch); i++) {
         lp_str data = lp_event_data(lp_batch_event(batch, i));
@@ -278,7 +279,7 @@ static void refuse_events(const shelf *shelf, lp_batch *batch)
     }
 }
 
-static void keep_batch(shelf *shelf, const lp_batch *batch)
+static void keep_batch(test_shelf *shelf, const lp_batch *batch)
 {
     for (size_t i = 0; i < lp_batch_event_count(batch); i++)
         if (!lp_batch_failed(batch, i))
@@ -293,8 +294,9 @@ static void keep_batch(shelf *shelf, const lp_batch *batch)
 
 static int on_publish(lp_addon *self, lp_batch *batch)
 {
-    shelf *shelf = self->state;
-    hold_here(shelf, SHELF_HOLD_PUBLISH);
+    test_shelf *shelf = self->state;
+    if (shelf_read(shelf, &shelf->batch_count) >= shelf->hold_from_batch)
+        hold_here(shelf, SHELF_HOLD_PUBLISH);
     shelf_batch note = {.events = lp_batch_event_count(batch),
                         .horizons = lp_batch_horizon_count(batch),
                         .highest = lp_batch_highest(batch)};
@@ -303,7 +305,7 @@ static int on_publish(lp_addon *self, lp_batch *batch)
 
     uv_mutex_lock(&shelf->mutex);
     const char *sentence = shelf->fail_sentence;
-    if (shelf->fail_count > 0) {
+    if (shelf->fail_count > 0 && (note.events > 0 || !shelf->fails_events_only)) {
         shelf->fail_count--;
         note.status = shelf->fail_status;
     } else {
@@ -322,7 +324,7 @@ static int on_publish(lp_addon *self, lp_batch *batch)
 
 static int on_idle(lp_addon *self, lp_idle *idle)
 {
-    shelf *shelf = self->state;
+    test_shelf *shelf = self->state;
     CHECK(lp_idle_budget_ms(idle) > 0);
     hold_here(shelf, SHELF_HOLD_IDLE);
     uv_mutex_lock(&shelf->mutex);
@@ -339,7 +341,7 @@ static int on_idle(lp_addon *self, lp_idle *idle)
 
 static int on_shutdown(lp_addon *self, lp_ending *ending)
 {
-    shelf *shelf = self->state;
+    test_shelf *shelf = self->state;
     shelf->remaining_ms = lp_ending_remaining_ms(ending);
     hold_here(shelf, SHELF_HOLD_SHUTDOWN);
     count_up(shelf, &shelf->shutdowns);
@@ -350,13 +352,13 @@ static int on_shutdown(lp_addon *self, lp_ending *ending)
 
 static void destroy(lp_addon *self)
 {
-    shelf *shelf = self->state;
+    test_shelf *shelf = self->state;
     memset(self, 0xa5, sizeof(*self));
     free(self);
     count_up(shelf, &shelf->destroyed);
 }
 
-lp_addon *shelf_addon(shelf *shelf)
+lp_addon *shelf_addon(test_shelf *shelf)
 {
     static const lp_addon table = LP_ADDON_INIT("shelf");
     lp_addon *addon = malloc(sizeof(*addon));

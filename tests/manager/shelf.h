@@ -1,8 +1,10 @@
-/* An add-on for tests: keeps everything in memory that outlives the manager, so that a manager can be started on it
- * again; blocks in its hooks until it is released, fails when it is told to, and notes what its hooks were given.
+/* An add-on for tests: keeps everything in memory that outlives the manager, so that a manager can
+ * be started on it again; blocks in its hooks until it is released, fails when it is told to, and
+ * notes what its hooks were given.
  *
- * Its hooks run on the add-on's thread; the functions here on any thread. Fields marked "set" are set while no manager
- * runs; the others are read through the functions, or while no manager runs. */
+ * Its hooks run on the add-on's thread; the functions here on any thread. Fields marked "set" are
+ * set while no manager runs; the others are read through the functions, or while no manager runs.
+ */
 #ifndef TESTS_MANAGER_SHELF_H
 #define TESTS_MANAGER_SHELF_H
 
@@ -10,7 +12,13 @@
 
 #include <longpoll/addon.h>
 
-enum { SHELF_HOLD_START = 1, SHELF_HOLD_PUBLISH = 2, SHELF_HOLD_SHUTDOWN = 4, SHELF_HOLD_IDLE = 8 };
+enum {
+    SHELF_HOLD_START = 1,
+    SHELF_HOLD_PUBLISH = 2,
+    SHELF_HOLD_SHUTDOWN = 4,
+    SHELF_HOLD_IDLE = 8,
+    SHELF_HOLD_LOSS = 16 /* in on_start, when all but the loss is pushed */
+};
 enum { SHELF_BATCHES = 4096, SHELF_REASONS = LP_REMOVED_REPLAY + 1 };
 
 typedef struct shelf_horizon {
@@ -26,7 +34,7 @@ typedef struct shelf_batch {
     int status;
 } shelf_batch;
 
-typedef struct shelf {
+typedef struct test_shelf {
     uv_mutex_t mutex;
     uv_cond_t changed;
 
@@ -46,7 +54,8 @@ typedef struct shelf {
     bool heeds_no_cancellation; /* goes on where a push says LP_ECANCELED, and returns LP_OK */
 
     /* set: what the other hooks do */
-    const char *refused;       /* data of events that are refused, for refused_reason */
+    int hold_from_batch; /* SHELF_HOLD_PUBLISH lets so many batches pass */
+    const char *refused; /* data of events that are refused, for refused_reason */
     const char *refused_reason;
     int64_t idle_again_ms; /* what on_idle asks for, -1: nothing */
     int shutdown_status;
@@ -62,30 +71,31 @@ typedef struct shelf {
     /* guarded by the mutex */
     int hold, held;
     int fail_status, fail_count; /* so many batches more are failed */
+    bool fails_events_only;      /* batches without events are kept all the same */
     const char *fail_sentence;   /* NULL: none */
-} shelf;
+} test_shelf;
 
-void shelf_init(shelf *shelf);
-void shelf_free(shelf *shelf);
+void shelf_init(test_shelf *shelf);
+void shelf_free(test_shelf *shelf);
 /* A new add-on on this shelf; a manager or lp_store frees it. */
-lp_addon *shelf_addon(shelf *shelf);
+lp_addon *shelf_addon(test_shelf *shelf);
 
 /* Lets these hooks block from their next call on. */
-void shelf_hold(shelf *shelf, int hooks);
+void shelf_hold(test_shelf *shelf, int hooks);
 /* Waits until the hook is blocked. */
-void shelf_wait_held(shelf *shelf, int hook);
-void shelf_release(shelf *shelf, int hooks);
+void shelf_wait_held(test_shelf *shelf, int hook);
+void shelf_release(test_shelf *shelf, int hooks);
 /* The next `count` batches fail. */
-void shelf_fail(shelf *shelf, int count, int status, const char *sentence);
+void shelf_fail(test_shelf *shelf, int count, int status, const char *sentence);
 /* Waits until the counter is at least so high. */
-void shelf_wait(shelf *shelf, const int *counter, int at_least);
-int shelf_read(shelf *shelf, const int *counter);
+void shelf_wait(test_shelf *shelf, const int *counter, int at_least);
+int shelf_read(test_shelf *shelf, const int *counter);
 /* The batch with this number, a copy. */
-shelf_batch shelf_batch_at(shelf *shelf, int number);
+shelf_batch shelf_batch_at(test_shelf *shelf, int number);
 /* How many removals for this reason all kept batches brought. */
-size_t shelf_removals(shelf *shelf, lp_removal_reason reason);
+size_t shelf_removals(test_shelf *shelf, lp_removal_reason reason);
 /* The kept horizon of a category, 0: none. */
-uint64_t shelf_horizon_of(shelf *shelf, const char *category);
-bool shelf_has(shelf *shelf, uint64_t seq);
+uint64_t shelf_horizon_of(test_shelf *shelf, const char *category);
+bool shelf_has(test_shelf *shelf, uint64_t seq);
 
 #endif

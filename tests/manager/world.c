@@ -5,7 +5,7 @@
 
 enum { DEADLINE_MS = 60000, TIMEOUT_S = 100 };
 
-/* ---- the loop ----------------------------------------------------------------------------------- */
+/* ---- the loop ----------------------------------------------------------- */
 
 static void on_watchdog(uv_timer_t *timer)
 {
@@ -17,14 +17,14 @@ static void on_watchdog(uv_timer_t *timer)
 /* Started before the manager's own, so libuv runs it behind that, and before the loop waits. */
 static void on_look(uv_prepare_t *look)
 {
-    world *world = look->data;
+    test_world *world = look->data;
     if (world->met != NULL && world->met(world->met_ctx))
         uv_stop(&world->loop);
 }
 
-void world_init(world *world)
+void world_init(test_world *world)
 {
-    *world = (struct world){.options = LP_MANAGER_OPTIONS_INIT};
+    *world = (test_world){.options = LP_MANAGER_OPTIONS_INIT};
     CHECK_IS(uv_loop_init(&world->loop), 0);
     world->thread = uv_thread_self();
     uv_mutex_init(&world->log_mutex);
@@ -34,7 +34,7 @@ void world_init(world *world)
     uv_prepare_start(&world->look, on_look);
 }
 
-void world_run_until(world *world, bool (*met)(void *ctx), void *ctx)
+void world_run_until(test_world *world, bool (*met)(void *ctx), void *ctx)
 {
     world->met = met;
     world->met_ctx = ctx;
@@ -47,25 +47,25 @@ void world_run_until(world *world, bool (*met)(void *ctx), void *ctx)
     world->met = NULL;
 }
 
-typedef struct count {
+typedef struct awaited_count {
     const int *counter;
     int at_least;
-} count;
+} awaited_count;
 
 static bool has_counted(void *ctx)
 {
-    const count *count = ctx;
+    const awaited_count *count = ctx;
     return *count->counter >= count->at_least;
 }
 
-void world_run(world *world, const int *counter, int at_least)
+void world_run(test_world *world, const int *counter, int at_least)
 {
-    count count = {counter, at_least};
+    awaited_count count = {counter, at_least};
     world_run_until(world, has_counted, &count);
 }
 
 typedef struct awaited_state {
-    const world *world;
+    const test_world *world;
     lp_state state;
 } awaited_state;
 
@@ -75,19 +75,19 @@ static bool is_in_state(void *ctx)
     return lp_manager_state(awaited->world->manager) == awaited->state;
 }
 
-void world_run_to_state(world *world, lp_state state)
+void world_run_to_state(test_world *world, lp_state state)
 {
     awaited_state awaited = {world, state};
     world_run_until(world, is_in_state, &awaited);
 }
 
-void world_turn(world *world)
+void world_turn(test_world *world)
 {
     for (int i = 0; i < 4; i++)
         uv_run(&world->loop, UV_RUN_NOWAIT);
 }
 
-static void check_callback(const world *world)
+static void check_callback(const test_world *world)
 {
     uv_thread_t self = uv_thread_self();
     CHECK(uv_thread_equal(&self, &world->thread));
@@ -95,7 +95,7 @@ static void check_callback(const world *world)
 }
 
 /* Events outlive their callbacks in what a test has recorded. */
-static lp_event *hold(world *world, const lp_event *event)
+static lp_event *hold(test_world *world, const lp_event *event)
 {
     if (world->held_count == world->held_capacity) {
         world->held_capacity = world->held_capacity == 0 ? 64 : world->held_capacity * 2;
@@ -105,11 +105,11 @@ static lp_event *hold(world *world, const lp_event *event)
     return world->held[world->held_count++] = lp_event_ref((lp_event *)event);
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 static void on_log(void *ctx, lp_log_level level, const char *line)
 {
-    world *world = ctx;
+    test_world *world = ctx;
     CHECK(level >= LP_LOG_ERROR && level <= LP_LOG_DEBUG);
     CHECK(strchr(line, '\n') == NULL);
     uv_mutex_lock(&world->log_mutex);
@@ -118,7 +118,7 @@ static void on_log(void *ctx, lp_log_level level, const char *line)
     uv_mutex_unlock(&world->log_mutex);
 }
 
-bool world_logged(world *world, const char *part)
+bool world_logged(test_world *world, const char *part)
 {
     bool found = false;
     uv_mutex_lock(&world->log_mutex);
@@ -130,7 +130,7 @@ bool world_logged(world *world, const char *part)
 
 static void on_state(lp_manager *manager, lp_state state, const lp_error *error, void *ctx)
 {
-    world *world = ctx;
+    test_world *world = ctx;
     check_callback(world);
     CHECK(manager == world->manager);
     CHECK_IS(lp_manager_state(manager), state);
@@ -143,7 +143,7 @@ static void on_state(lp_manager *manager, lp_state state, const lp_error *error,
         world->on_state(world, state);
 }
 
-int world_begin(world *world, lp_error *error)
+int world_begin(test_world *world, lp_error *error)
 {
     world->options.on_log = on_log;
     world->options.log_ctx = world;
@@ -155,7 +155,7 @@ int world_begin(world *world, lp_error *error)
     return status;
 }
 
-void world_start(world *world)
+void world_start(test_world *world)
 {
     lp_error error = {LP_OK, ""};
     if (world_begin(world, &error) != LP_OK) {
@@ -167,7 +167,7 @@ void world_start(world *world)
 
 static void on_shutdown(lp_manager *manager, const lp_error *error, uint64_t unkept, void *ctx)
 {
-    world *world = ctx;
+    test_world *world = ctx;
     check_callback(world);
     CHECK(manager == world->manager);
     CHECK_IS(lp_manager_state(manager), LP_STATE_CLOSED);
@@ -180,7 +180,7 @@ static void on_shutdown(lp_manager *manager, const lp_error *error, uint64_t unk
     }
 }
 
-void world_shutdown(world *world, int64_t timeout_ms)
+void world_shutdown(test_world *world, int64_t timeout_ms)
 {
     world->calling++;
     CHECK_IS(lp_manager_shutdown(world->manager, timeout_ms, on_shutdown, world), LP_OK);
@@ -193,7 +193,7 @@ static void on_walk(uv_handle_t *handle, void *ctx)
     fprintf(stderr, "a handle is left on the loop: %s\n", uv_handle_type_name(handle->type));
 }
 
-void world_close(world *world)
+void world_close(test_world *world)
 {
     uv_close((uv_handle_t *)&world->watchdog, NULL);
     uv_close((uv_handle_t *)&world->look, NULL);
@@ -206,7 +206,7 @@ void world_close(world *world)
     free(world->held);
 }
 
-void world_end(world *world)
+void world_end(test_world *world)
 {
     if (world->manager != NULL) {
         if (world->ended == 0)
@@ -217,14 +217,14 @@ void world_end(world *world)
     world_close(world);
 }
 
-lp_stats world_stats(const world *world)
+lp_stats world_stats(const test_world *world)
 {
     lp_stats stats;
     lp_manager_stats(world->manager, &stats, sizeof(stats));
     return stats;
 }
 
-/* ---- publish ------------------------------------------------------------------------------------ */
+/* ---- publish ------------------------------------------------------------ */
 
 bool event_is(const lp_event *event, const char *data)
 {
@@ -234,8 +234,8 @@ bool event_is(const lp_event *event, const char *data)
 
 static void on_published(void *ctx, const lp_error *error, const lp_event *event)
 {
-    published *published = ctx;
-    world *world = published->world;
+    test_publish *published = ctx;
+    test_world *world = published->world;
     check_callback(world);
     CHECK_IS(published->calls, 0);
     CHECK((event != NULL) == (error->status == LP_OK));
@@ -249,18 +249,19 @@ static void on_published(void *ctx, const lp_error *error, const lp_event *event
         published->then(published);
 }
 
-int world_publish(world *world, const char *category, const char *data, published *out)
+int world_publish(test_world *world, const char *category, const char *data, test_publish *out)
 {
     out->world = world;
     world->calling++;
-    int status = lp_publish(world->manager, lp_str_of(category), lp_str_of(data), on_published, out);
+    int status =
+        lp_publish(world->manager, lp_str_of(category), lp_str_of(data), on_published, out);
     world->calling--;
     return status;
 }
 
-lp_event *world_keep(world *world, const char *category, const char *data)
+lp_event *world_keep(test_world *world, const char *category, const char *data)
 {
-    published published = {0};
+    test_publish published = {0};
     CHECK_IS(world_publish(world, category, data, &published), LP_OK);
     world_run(world, &published.calls, 1);
     if (published.error.status != LP_OK) {
@@ -270,7 +271,7 @@ lp_event *world_keep(world *world, const char *category, const char *data)
     return published.event;
 }
 
-/* ---- subscribe ---------------------------------------------------------------------------------- */
+/* ---- subscribe ---------------------------------------------------------- */
 
 lp_query query_now(const char *category)
 {
@@ -288,23 +289,33 @@ lp_query query_since(const char *category, int64_t since_ms)
     return query;
 }
 
-lp_query query_all(const char *category)
+lp_query query_behind(const char *category, uint64_t seq)
 {
-    return query_since(category, 0);
+    lp_query query = query_since(category, lp_seq_ms(seq));
+    query.has_last_id = true;
+    query.last_id = lp_id_make(seq, 0);
+    return query;
 }
 
 lp_query query_after(const char *category, const lp_event *event)
 {
-    lp_query query = query_since(category, lp_event_timestamp_ms(event));
-    query.has_last_id = true;
-    query.last_id = lp_event_id(event);
-    return query;
+    return query_behind(category, lp_event_seq(event));
+}
+
+lp_query query_from(const char *category, const lp_event *event)
+{
+    return query_behind(category, lp_event_seq(event) - 1);
+}
+
+lp_query query_all(const char *category)
+{
+    return query_behind(category, 0);
 }
 
 static void on_answer(void *ctx, const lp_answer *answer)
 {
-    polled *polled = ctx;
-    world *world = polled->world;
+    test_poll *polled = ctx;
+    test_world *world = polled->world;
     check_callback(world);
     CHECK_IS(polled->calls, 0);
     CHECK(answer->event_count <= POLLED_MAX);
@@ -323,7 +334,7 @@ static void on_answer(void *ctx, const lp_answer *answer)
         polled->then(polled);
 }
 
-int world_poll(world *world, lp_query query, polled *out)
+int world_poll(test_world *world, lp_query query, test_poll *out)
 {
     out->world = world;
     out->calls = 0;
@@ -333,13 +344,13 @@ int world_poll(world *world, lp_query query, polled *out)
     return status;
 }
 
-void world_answer(world *world, lp_query query, polled *out)
+void world_answer(test_world *world, lp_query query, test_poll *out)
 {
     CHECK_IS(world_poll(world, query, out), LP_OK);
     world_run(world, &out->calls, 1);
 }
 
-void world_cancel(world *world, polled *polled)
+void world_cancel(test_world *world, test_poll *polled)
 {
     CHECK(polled->subscription != NULL);
     world->calling++;
