@@ -165,7 +165,7 @@ int lp__damage_note(lp__journal *journal, lp_replay *replay, const lp__damage *d
 void lp__damage_repair(lp__journal *journal, lp_batch *batch);
 void lp__damage_file_name(uint64_t number, uint64_t offset, char *out);
 
-/* ---- compact.c (when and what), merge.c (how) ------------------------------------------------ */
+/* ---- compact.c (when and what), merge.c and carry.c (how) ------------------------------------ */
 
 /* Works until `until_us`. `*delay_ms`: when to go on, -1: not before the next batch. */
 void lp__journal_compact(lp__journal *journal, lp_idle *idle, int64_t until_us, int64_t *delay_ms);

@@ -126,8 +126,10 @@ static int sync_everything(lp__journal *journal)
         char name[LP__SEGMENT_NAME_MAX];
         lp__segment_name(segment->header.number, name);
         int fd = io->open(io->ctx, journal->dir, name, O_RDONLY, 0);
-        if (fd < 0 || io->fdatasync(io->ctx, fd) != 0)
+        if (fd < 0 || io->fdatasync(io->ctx, fd) != 0) {
             status = lp__journal_failed(journal, "cannot sync", name);
+            journal->lost = true; /* a second try would say nothing */
+        }
         if (fd >= 0)
             io->close(io->ctx, fd);
     }

@@ -49,13 +49,12 @@ static int push_event(struct pusher *pusher, const lp__record *record)
     }
     int status =
         lp_replay_event(pusher->replay, id, lp__record_category(record), lp__record_data(record));
-    if (status == LP_OK)
-        return LP_OK;
-    if (status == LP_SKIPPED || status == LP_EINVAL || status == LP_EORDER)
-        lp__segment_kill(segment, i);
-    if (status == LP_EINVAL || status == LP_EORDER)
-        return refuse_event(pusher, record);
-    return status < 0 ? status : LP_OK;
+    /* One that is skipped lives on until a batch tells that it is removed: only then its horizon is
+     * kept too. */
+    if (status != LP_EINVAL && status != LP_EORDER)
+        return status < 0 ? status : LP_OK;
+    lp__segment_kill(segment, i);
+    return refuse_event(pusher, record);
 }
 
 static int push_record(struct pusher *pusher, const lp__record *record)

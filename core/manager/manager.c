@@ -120,15 +120,26 @@ static void look_after_start(lp_manager *manager)
     }
 }
 
+static uint64_t answered(const lp_manager *manager)
+{
+    lp__engine_stats stats;
+    lp__engine_stats_get(manager->engine, &stats);
+    return stats.answered;
+}
+
 /* Everything that came in during a turn of the loop is worked off here, once, before the loop
  * waits. */
 static void work_off(lp_manager *manager)
 {
+    uint64_t answered_before = answered(manager);
     lp__publish_collect(manager);
     lp__publish_mailbox(manager);
     lp__engine_flush(manager->engine, lp__manager_now());
     lp__publish_submit(manager);
+    bool calls_back = manager->completed.first != NULL || answered(manager) != answered_before;
     lp__publish_run_completions(manager);
+    if (calls_back) /* a host that runs its loop until then: uv_run must return, and not wait */
+        lp__manager_soon(manager);
 }
 
 static void on_turn_end(uv_prepare_t *turn)

@@ -53,6 +53,15 @@ class Server:
         with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
             return json.load(answer)
 
+    def get_when_serving(self, path):
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return self.get(path)
+            except urllib.error.HTTPError as error:  # 503 while the journal is replayed
+                assert error.code == 503 and time.monotonic() < deadline, error
+                time.sleep(0.02)
+
 
 def in_process_receives_ten_events_in_order():
     assert run("in_process") == [f'received {{"number":{i}}}' for i in range(10)]
@@ -90,17 +99,10 @@ def server_keeps_its_ticks_across_kill_9():
         port = free_port()
         arguments = [os.path.join(directory, "journal"), f"127.0.0.1:{port}"]
         with Server("server", port, *arguments) as server:
-            first = server.get("/events?category=ticks&timeout=10")["events"][0]
+            first = server.get_when_serving("/events?category=ticks&timeout=10")["events"][0]
         with Server("server", port, *arguments) as server:
             path = f"/events?category=ticks&timeout=10&since_time={first['timestamp'] - 1}"
-            deadline = time.monotonic() + DEADLINE_S
-            while True:
-                try:
-                    answer = server.get(path)
-                    break
-                except urllib.error.HTTPError as error:  # 503 while the journal is replayed
-                    assert error.code == 503 and time.monotonic() < deadline, error
-                    time.sleep(0.02)
+            answer = server.get_when_serving(path)
             assert answer["events"][0] == first, (answer, first)
 
 

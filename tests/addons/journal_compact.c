@@ -175,6 +175,48 @@ Test(journal_compact, a_batch_of_any_size_between_restarts_stays_right)
 
 /* ---- what is carried over -------------------------------------------------------------------- */
 
+Test(journal_compact, events_that_a_start_skipped_stay_until_they_are_told_as_removed)
+{
+    lp_journal_options options = jk_options(LP_SYNC_ALWAYS, 4096);
+    lp_store *store = open_with(&options);
+    lp_batch *batch;
+    for (uint64_t n = 1; n <= 700; n += 7) {
+        batch = jk_batch();
+        for (uint64_t i = n; i < n + 7; i++)
+            add_event(batch, i);
+        jk_commit(store, batch);
+    }
+    batch = jk_batch();
+    for (uint64_t n = 1; n <= 700; n++) /* two of seven stay */
+        if (n % JK_CATEGORIES > 1)
+            lp_batch_add_removal(batch, JK_SEQ(n), LP_REMOVED_RETRIEVED);
+    jk_commit(store, batch);
+    jk_close(store);
+
+    content.skip = lp_str_of("category 1");
+    store = open_with(&options);
+    cr_assert_eq(content.count, 100);
+    for (int i = 0; i < 50; i++) {
+        jk_idle(store);
+        now_us += 100000;
+    }
+    cr_assert_gt(jk_figure(store, "compactions"), 0);
+    jk_close(store);
+    content.skip = (lp_str){NULL, 0};
+
+    store = open_with(&options);
+    cr_assert_eq(content.count, 200, "nobody said that they are gone");
+    batch = jk_batch();
+    for (uint64_t n = 1; n <= 700; n += 7)
+        lp_batch_add_removal(batch, JK_SEQ(n), LP_REMOVED_REPLAY);
+    lp_batch_add_horizon(batch, lp_str_of("category 1"), JK_SEQ(694));
+    jk_commit(store, batch);
+    jk_idle(store);
+    jk_close(store);
+    jk_close(open_with(&options));
+    cr_assert_eq(content.count, 100);
+}
+
 Test(journal_compact, retrieved_events_stay_gone_whatever_is_merged)
 {
     lp_journal_options options = jk_options(LP_SYNC_ALWAYS, 4096);
