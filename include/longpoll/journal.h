@@ -34,8 +34,8 @@ typedef struct lp_journal_options {
 /* A journal in `directory`, which is made when it is missing (its parent must exist). Nothing is
  * touched before the add-on is started. Its start fails with LP_EACCES, LP_ENOTFOUND (no directory,
  * and none can be made), LP_EINUSE (open already, in this process or another; readers share it) or
- * LP_EVERSION (written by a later library), never because of damage. `options` may be NULL. The add-on belongs to whoever starts
- * it; one that never was started is freed with its own `destroy`.
+ * LP_EVERSION (written by a later library), never because of damage. `options` may be NULL. The
+ * add-on belongs to whoever starts it; one that never was started is freed with its own `destroy`.
  * LP_EINVAL: a negative number, an empty path; `error` (may be NULL) has the sentence. LP_ENOMEM.
  */
 LP_API int lp_journal_new(const char *directory, const lp_journal_options *options, lp_addon **out,

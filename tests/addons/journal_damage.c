@@ -25,7 +25,7 @@ static int no_sync(void *ctx, int fd)
 
 static void begin(void)
 {
-    directory = jk_directory();
+    directory = jk_directory_in_memory();
     io = lp__journal_io_real();
     io.fdatasync = no_sync;
     io.fsync_dir = no_sync;

@@ -17,16 +17,27 @@ static void die(const char *what, const char *name)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-char *jk_directory(void)
+static char *directory_below(const char *parent)
 {
-    const char *parent = getenv("TMPDIR");
     char *name = malloc(4096);
     if (name == NULL)
         die("malloc", "");
-    snprintf(name, 4096, "%s/journal-XXXXXX", parent != NULL ? parent : "/tmp");
+    snprintf(name, 4096, "%s/journal-XXXXXX", parent);
     if (mkdtemp(name) == NULL)
         die("mkdtemp", name);
     return name;
+}
+
+char *jk_directory(void)
+{
+    const char *parent = getenv("TMPDIR");
+    return directory_below(parent != NULL ? parent : "/tmp");
+}
+
+char *jk_directory_in_memory(void)
+{
+    bool is_there = getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0;
+    return is_there ? directory_below("/dev/shm") : jk_directory();
 }
 
 /* Calls `each` for the path of every file of a directory. */

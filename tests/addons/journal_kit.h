@@ -47,6 +47,8 @@ typedef struct jk_content {
 
 /* A new directory below TMPDIR; the caller frees the name. */
 char *jk_directory(void);
+/* The same in memory where there is such a place: for tests that open ten thousand journals. */
+char *jk_directory_in_memory(void);
 void jk_remove(const char *directory);          /* with all in it; it may be missing */
 void jk_copy(const char *from, const char *to); /* the files; `to` is made, and emptied before */
 /* Removes the files whose name contains `part`. */

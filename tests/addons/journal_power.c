@@ -19,7 +19,7 @@ static jm_model model;
 
 static void begin(void)
 {
-    directory = jk_directory();
+    directory = jk_directory_in_memory();
     snprintf(main_dir, sizeof(main_dir), "%s/journal", directory);
     snprintf(next_dir, sizeof(next_dir), "%s/next", directory);
     snprintf(image, sizeof(image), "%s/image", directory);
