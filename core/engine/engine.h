@@ -2,9 +2,10 @@
  * it, what a poll is answered, what is forgotten. No I/O, no threads, no clock (time is passed in),
  * no libuv.
  *
- * Used by one thread at a time. No function calls back except lp__engine_flush and
- * lp__engine_resolve, which answer waiters; from within an answer, everything but those two,
- * lp__engine_stamp and lp__engine_free may be called. */
+ * Used by one thread at a time. No function calls back except lp__engine_flush,
+ * lp__engine_resolve, lp__engine_dismiss and lp__engine_drain, which answer waiters; from within an
+ * answer, everything but those, lp__engine_stamp and lp__engine_free may be called. The events of
+ * an answer are borrowed and must not be used after lp__engine_retrieved. */
 #ifndef LP_ENGINE_H
 #define LP_ENGINE_H
 
@@ -75,7 +76,7 @@ struct lp__waiter {
 };
 
 /* Lets a poll wait for the next lp__engine_flush, and from there on until it is answered. The query
- * has been checked (its strings are not kept). LP_EFULL: waiters_max or categories_max. LP_ENOMEM.
+ * has been checked (its strings are not kept). LP_EFULL: waiters_max. LP_ENOMEM.
  */
 int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
                          lp__waiter *waiter);
@@ -115,7 +116,7 @@ bool lp__engine_changes_are_urgent(const lp__engine *engine);
  * the next call. */
 int lp__engine_take_changes(lp__engine *engine, size_t max, lp_batch *batch);
 
-/* The batch with these changes was not kept: they are told again. LP_ENOMEM: some are not. */
+/* The batch with these changes was not kept: they are told again. LP_OK. */
 int lp__engine_put_back_changes(lp__engine *engine, const lp_batch *batch);
 
 /* ---- replay, before anything else --------------------------------------- */
