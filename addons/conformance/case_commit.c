@@ -1,5 +1,5 @@
-/* The case that lets writes fail at every stage of a commit: a batch is kept whole or not at all.
- */
+/* The cases that let writes fail: at every stage of a commit, where a batch is kept whole or not at
+ * all, and for a while, after which the store goes on. */
 #include "kit.h"
 
 #define BATCHES_BEFORE 3
@@ -21,6 +21,7 @@ static bool try_limit(lp__kit *kit, uint64_t limit, bool close)
     const lp__plan plan = {.build = build,
                            .batches = BATCHES,
                            .limited_batch = BATCHES_BEFORE,
+                           .limited_batches = 1,
                            .limit = limit,
                            .close = close || !lp__kit_claims(kit, LP_CLAIM_CRASH)};
     lp__kit_reset(kit);
@@ -48,10 +49,10 @@ void lp__case_all_or_nothing(lp__kit *kit)
     if (!try_limit(kit, UINT64_MAX / 2, false))
         lp__kit_fail(kit, "a batch failed, and no write was made to fail");
     /* How large its files get with the batch and without it. */
-    uint64_t high = lp__kit_largest_file(kit->directory);
+    uint64_t high = lp__files_largest(kit);
     if (try_limit(kit, 0, false))
         lp__kit_not_applicable(kit, "no write of it could be made to fail with RLIMIT_FSIZE");
-    uint64_t start = lp__kit_largest_file(kit->directory) / 4 * 3, low = 0;
+    uint64_t start = lp__files_largest(kit) / 4 * 3, low = 0;
 
     /* Cuts through the batch's own bytes, where the file grows with it. */
     for (uint64_t k = 0; k <= 16 && start < high && lp__kit_going(kit); k++)
@@ -63,5 +64,65 @@ void lp__case_all_or_nothing(lp__kit *kit)
             high = middle;
         else
             low = middle;
+    }
+}
+
+/* ---- recovery ---------------------------------------------------------------------------------
+ */
+
+#define FULL_BATCHES  3 /* that cannot be written */
+#define AFTER_BATCHES 4 /* once there is room again: the second at the latest is kept */
+
+static void build_small(lp__kit *kit, size_t batch)
+{
+    (void)batch;
+    lp__kit_any_events(kit, 5);
+}
+
+/* What came of the batches of one run. */
+typedef struct outcome {
+    bool failed; /* one, at least, while writes failed */
+    bool in_doubt;
+    int after; /* the status of the last */
+} outcome;
+
+static outcome fill_up(lp__kit *kit, bool close)
+{
+    const lp__plan plan = {.build = build_small,
+                           .batches = BATCHES_BEFORE + FULL_BATCHES + AFTER_BATCHES,
+                           .limited_batch = BATCHES_BEFORE,
+                           .limited_batches = FULL_BATCHES,
+                           .close = close || !lp__kit_claims(kit, LP_CLAIM_CRASH)};
+    outcome came = {false, false, LP_OK};
+    lp__kit_reset(kit);
+    lp__writer writer;
+    lp__writer_start(kit, &writer, &plan);
+    while (lp__writer_next(kit, &writer, &plan, &came.after)) {
+        size_t batch = writer.batch - 1;
+        came.in_doubt |= came.after == LP_EINDOUBT;
+        came.failed |= came.after != LP_OK;
+        if (batch > BATCHES_BEFORE + FULL_BATCHES && came.after != LP_OK && !came.in_doubt)
+            lp__kit_fail(kit,
+                         "batch %zu failed with %s, %zu batches after writes succeed again; "
+                         "expected OK, or EINDOUBT from the first failure on",
+                         batch + 1, lp_status_name(came.after),
+                         batch + 1 - BATCHES_BEFORE - FULL_BATCHES);
+    }
+    lp__writer_end(kit, &writer, &plan, 0);
+    return came;
+}
+
+void lp__case_recovery(lp__kit *kit)
+{
+    for (int round = 0; round < 2 && lp__kit_going(kit); round++) {
+        outcome came = fill_up(kit, round == 1);
+        if (!came.failed)
+            lp__kit_not_applicable(kit, "no write of it could be made to fail with RLIMIT_FSIZE");
+        lp__kit_open(kit);
+        lp__expect_check(kit, "after writes failed for a while");
+        lp__expect_settle(kit);
+        lp__kit_any_events(kit, 5);
+        lp__kit_append(kit);
+        lp__kit_reopen(kit, "after writes failed for a while, and a batch since");
     }
 }

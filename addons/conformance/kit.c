@@ -2,21 +2,18 @@
  * thread. */
 #include "kit.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <time.h>
 
-#define FIRST_MS      1700000000000
-#define IDLE_MS       20
-#define IDLE_CALLS    200
-#define CLOSE_MS      10000
-#define DIRECTORY_FDS 16
+#define FIRST_MS     1700000000000
+#define IDLE_MS      20
+#define IDLE_CALLS   200
+#define TEND_MS      5 /* the budget that a manager gives in the middle of its work */
+#define COMPACT_MS   60000
+#define CLOSE_MS     10000
+#define FIRST_RANDOM 88172645463325252u
 
 /* ---- outcome ----------------------------------------------------------------------------------
  */
@@ -62,6 +59,9 @@ void lp__kit_needs(lp__kit *kit, unsigned claims)
         {LP_CLAIM_HIGHEST, "the add-on does not claim to keep the highest sequence number"},
         {LP_CLAIM_CRASH, "the add-on does not claim to survive a kill -9"},
         {LP_CLAIM_ATOMIC, "the add-on does not claim that batches are all or nothing"},
+        {LP_CLAIM_LOCK, "the add-on does not claim to lock its store"},
+        {LP_CLAIM_DAMAGE, "the add-on does not claim to start from damaged files"},
+        {LP_CLAIM_BOUNDED, "the add-on does not claim that its store is bounded"},
     };
     for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
         if ((claims & reasons[i].claim) && !lp__kit_claims(kit, reasons[i].claim))
@@ -80,35 +80,44 @@ uint64_t lp__kit_random(lp__kit *kit, uint64_t below)
 /* ---- open and close ---------------------------------------------------------------------------
  */
 
-/* The status of opening; the sentence is in `error`. */
-static int open_store(lp__kit *kit, lp_error *error)
+static void clear_seen(lp__kit *kit)
 {
-    error->status = LP_OK;
-    error->message[0] = '\0';
+    const lp__seen before = kit->seen;
+    lp__seen_clear(&kit->seen);
+    kit->seen.cancel_after = before.cancel_after;
+    kit->seen.kill_after = before.kill_after;
+    kit->seen.expired_ms = before.expired_ms;
+    kit->seen.ring_size = before.ring_size;
+}
+
+int lp__kit_open_into(lp__kit *kit, const lp_store_sink *sink, lp_error *error)
+{
+    *error = (lp_error){LP_OK, ""};
     lp_addon *addon = NULL;
     int status = kit->options->make(kit->options->ctx, kit->directory, &addon, error);
     if (status != LP_OK)
         return status;
-    lp_store_sink sink = lp__seen_sink(&kit->seen);
-    return lp_store_open(addon, &sink, &kit->store, error);
+    if (kit->wrap)
+        addon = kit->wrap(addon);
+    return lp_store_open(addon, sink, &kit->store, error);
 }
 
-static void clear_seen(lp__kit *kit)
+int lp__kit_try_open(lp__kit *kit, lp_error *error)
 {
-    int64_t expired_ms = kit->seen.expired_ms;
-    size_t ring_size = kit->seen.ring_size;
-    lp__seen_clear(&kit->seen);
-    kit->seen.expired_ms = expired_ms;
-    kit->seen.ring_size = ring_size;
+    clear_seen(kit);
+    lp_store_sink sink = lp__seen_sink(&kit->seen);
+    int status = lp__kit_open_into(kit, &sink, error);
+    lp__seen_finish(&kit->seen);
+    kit->idle_at_ms = 0;
+    return status;
 }
 
 void lp__kit_open(lp__kit *kit)
 {
     if (!lp__kit_going(kit))
         return;
-    clear_seen(kit);
     lp_error error;
-    int status = open_store(kit, &error);
+    int status = lp__kit_try_open(kit, &error);
     if (kit->seen.out_of_memory)
         lp__kit_fail(kit, "no memory");
     if (status != LP_OK)
@@ -120,10 +129,9 @@ void lp__kit_open_canceled(lp__kit *kit, uint64_t events)
 {
     if (!lp__kit_going(kit))
         return;
-    clear_seen(kit);
     kit->seen.cancel_after = events;
     lp_error error;
-    int status = open_store(kit, &error);
+    int status = lp__kit_try_open(kit, &error);
     kit->seen.cancel_after = 0;
     if (status != LP_ECANCELED)
         lp__kit_fail(kit,
@@ -134,14 +142,26 @@ void lp__kit_open_canceled(lp__kit *kit, uint64_t events)
 
 void lp__kit_close(lp__kit *kit)
 {
+    lp__kit_close_within(kit, CLOSE_MS);
+}
+
+void lp__kit_close_within(lp__kit *kit, int64_t timeout_ms)
+{
     if (!lp__kit_going(kit) || !kit->store)
         return;
     lp_error error = {LP_OK, ""};
-    int status = lp_store_close(kit->store, CLOSE_MS, &error);
+    int status = lp_store_close(kit->store, timeout_ms, &error);
     kit->store = NULL;
     if (status != LP_OK)
-        lp__kit_fail(kit, "closing the store failed with %s: %s", lp_status_name(status),
-                     error.message);
+        lp__kit_fail(kit, "closing the store with %lld ms to go failed with %s: %s",
+                     (long long)timeout_ms, lp_status_name(status), error.message);
+}
+
+int64_t lp__kit_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 void lp__kit_idle(lp__kit *kit)
@@ -152,6 +172,34 @@ void lp__kit_idle(lp__kit *kit)
         int status = lp_store_idle(kit->store, IDLE_MS, &next_ms, &error);
         if (status != LP_OK)
             lp__kit_fail(kit, "on_idle failed with %s: %s", lp_status_name(status), error.message);
+    }
+}
+
+void lp__kit_tend(lp__kit *kit)
+{
+    int64_t now_ms = lp__kit_now_ms();
+    if (!lp__kit_going(kit) || kit->idle_at_ms < 0 || now_ms < kit->idle_at_ms)
+        return;
+    int64_t next_ms = -1;
+    lp_error error = {LP_OK, ""};
+    int status = lp_store_idle(kit->store, TEND_MS, &next_ms, &error);
+    if (status != LP_OK)
+        lp__kit_fail(kit, "on_idle failed with %s: %s", lp_status_name(status), error.message);
+    kit->idle_at_ms = next_ms < 0 ? -1 : lp__kit_now_ms() + next_ms;
+}
+
+void lp__kit_compact(lp__kit *kit)
+{
+    int64_t next_ms = 0, started_ms = lp__kit_now_ms();
+    while (next_ms >= 0 && lp__kit_going(kit)) {
+        lp_error error = {LP_OK, ""};
+        int status = lp_store_compact(kit->store, IDLE_MS, &next_ms, &error);
+        if (status != LP_OK)
+            lp__kit_fail(kit, "a thorough on_idle failed with %s: %s", lp_status_name(status),
+                         error.message);
+        else if (lp__kit_now_ms() - started_ms > COMPACT_MS)
+            lp__kit_fail(kit, "a thorough on_idle still asks for more after %d s",
+                         COMPACT_MS / 1000);
     }
 }
 
@@ -239,6 +287,8 @@ static int append(lp__kit *kit, lp_error *error)
     *error = (lp_error){LP_OK, ""};
     int status = lp_store_append(kit->store, kit->batch, error);
     lp__expect_batch(kit, status);
+    if (kit->idle_at_ms < 0)
+        kit->idle_at_ms = 0;
     return status;
 }
 
@@ -272,56 +322,6 @@ void lp__kit_append(lp__kit *kit)
     lp_batch_clear(kit->batch);
 }
 
-/* ---- directories ------------------------------------------------------------------------------
- */
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-    if (path[0])
-        nftw(path, remove_one, DIRECTORY_FDS, FTW_DEPTH | FTW_PHYS);
-}
-
-static void make_directory(lp__kit *kit)
-{
-    int len = snprintf(kit->directory, sizeof(kit->directory), "%s/%s-%s-XXXXXX",
-                       kit->options->directory, kit->options->name, kit->case_name);
-    if (len < 0 || (size_t)len >= sizeof(kit->directory) || !mkdtemp(kit->directory)) {
-        kit->directory[0] = '\0';
-        lp__kit_fail(kit, "no directory could be made in \"%s\": %s", kit->options->directory,
-                     strerror(errno));
-    }
-}
-
-uint64_t lp__kit_largest_file(const char *directory)
-{
-    uint64_t largest = 0;
-    DIR *entries = opendir(directory);
-    struct dirent *entry;
-    while (entries && (entry = readdir(entries))) {
-        char path[2048];
-        struct stat info;
-        uint64_t bytes = 0;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-        if (lstat(path, &info) == 0 && S_ISREG(info.st_mode))
-            bytes = (uint64_t)info.st_size;
-        else if (S_ISDIR(info.st_mode))
-            bytes = lp__kit_largest_file(path);
-        if (bytes > largest)
-            largest = bytes;
-    }
-    if (entries)
-        closedir(entries);
-    return largest;
-}
-
 /* ---- begin and end ----------------------------------------------------------------------------
  */
 
@@ -330,6 +330,7 @@ static void forget(lp__kit *kit)
     if (kit->store)
         lp_store_close(kit->store, CLOSE_MS, NULL);
     kit->store = NULL;
+    kit->idle_at_ms = 0;
     lp__expect_clear(kit);
     lp__seen_clear(&kit->seen);
     if (kit->batch)
@@ -344,9 +345,10 @@ void lp__kit_begin(lp__kit *kit, const lp_conformance *options, const char *case
     kit->options = options;
     kit->case_name = case_name;
     kit->outcome = LP_CASE_PASSED;
-    kit->random = 88172645463325252u;
+    kit->seed = options->seed ? options->seed : FIRST_RANDOM;
+    kit->random = kit->seed;
     forget(kit);
-    make_directory(kit);
+    lp__kit_make_directory(kit);
     expect_ok(kit, "making a batch", lp_batch_new(&kit->batch));
 }
 
@@ -355,8 +357,8 @@ void lp__kit_reset(lp__kit *kit)
     if (!lp__kit_going(kit))
         return;
     forget(kit);
-    remove_tree(kit->directory);
-    make_directory(kit);
+    lp__files_remove(kit->directory);
+    lp__kit_make_directory(kit);
 }
 
 void lp__kit_end(lp__kit *kit)
@@ -365,7 +367,8 @@ void lp__kit_end(lp__kit *kit)
     lp_batch_free(kit->batch);
     size_t len = strlen(kit->detail);
     if (kit->outcome == LP_CASE_FAILED && kit->directory[0])
-        snprintf(kit->detail + len, sizeof(kit->detail) - len, " (left in %s)", kit->directory);
+        snprintf(kit->detail + len, sizeof(kit->detail) - len, " (seed %llu, left in %s)",
+                 (unsigned long long)kit->seed, kit->directory);
     else
-        remove_tree(kit->directory);
+        lp__files_remove(kit->directory);
 }

@@ -10,23 +10,26 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SILENCE_MS  60000     /* a child that says nothing for so long hangs */
 #define NOTE_BROKEN INT32_MIN /* the child's own case has failed, the text says why */
+#define NOTE_PHASE  INT32_MAX /* the child has outlived its phase, which took `phase_us` */
 
 /* Smaller than PIPE_BUF: written whole or not at all. */
 typedef struct note {
+    int64_t phase_us;
     int32_t status;
-    char text[508];
+    char text[500];
 } note;
 
 /* ---- the child --------------------------------------------------------------------------------
  */
 
-static void tell(int notes, int32_t status, const char *text)
+static void tell(int notes, int32_t status, int64_t phase_us, const char *text)
 {
-    note said = {.status = status};
+    note said = {.status = status, .phase_us = phase_us};
     snprintf(said.text, sizeof(said.text), "%s", text);
     ssize_t written = write(notes, &said, sizeof(said));
     if (written != (ssize_t)sizeof(said))
@@ -41,26 +44,77 @@ static void limit_files(rlim_t bytes)
     setrlimit(RLIMIT_FSIZE, &limit);
 }
 
+static int64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* The kernel kills this process when the time has come, in the middle of whatever it does. */
+static void kill_me_in(int64_t us)
+{
+    struct sigevent event;
+    memset(&event, 0, sizeof(event));
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGKILL;
+    timer_t timer;
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000}};
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
+        timer_settime(timer, 0, &when, NULL) != 0)
+        _exit(4);
+}
+
+/* The phase in which the child is to be killed. It does not return. */
+_Noreturn static void run_phase(lp__kit *kit, const lp__plan *plan, int notes)
+{
+    int64_t started_us = now_us();
+    if (plan->kill_us)
+        kill_me_in(plan->kill_us);
+    if (plan->phase == LP__STARTING) {
+        kit->seen.kill_after = plan->kill_events;
+        lp__kit_open(kit);
+    } else if (plan->phase == LP__IDLING) {
+        lp__kit_idle(kit);
+    } else if (plan->phase == LP__COMPACTING) {
+        lp__kit_compact(kit);
+    } else {
+        lp__kit_close(kit);
+    }
+    if (lp__kit_going(kit))
+        tell(notes, NOTE_PHASE, now_us() - started_us, "");
+    else
+        tell(notes, NOTE_BROKEN, 0, kit->detail);
+    raise(SIGKILL);
+    _exit(5);
+}
+
 _Noreturn static void write_batches(lp__kit *kit, const lp__plan *plan, int notes)
 {
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    if (plan->phase == LP__STARTING)
+        run_phase(kit, plan, notes);
     lp__kit_open(kit);
     int status = LP_OK;
-    for (size_t i = 0; lp__kit_going(kit) && (plan->batches == 0 || i < plan->batches); i++) {
+    for (size_t i = 0; lp__kit_going(kit) && i < plan->batches; i++) {
+        bool limited = i >= plan->limited_batch && i - plan->limited_batch < plan->limited_batches;
         plan->build(kit, i);
-        if (i == plan->limited_batch)
+        if (limited)
             limit_files((rlim_t)plan->limit);
         status = lp__kit_try_append(kit);
-        if (i == plan->limited_batch)
+        if (limited)
             limit_files(RLIM_INFINITY);
         if (lp__kit_going(kit))
-            tell(notes, status, "");
+            tell(notes, status, 0, "");
     }
+    if (plan->phase != LP__PUBLISHING && lp__kit_going(kit))
+        run_phase(kit, plan, notes);
     if (plan->close && status == LP_OK)
         lp__kit_close(kit);
     if (!lp__kit_going(kit))
-        tell(notes, NOTE_BROKEN, kit->detail);
+        tell(notes, NOTE_BROKEN, 0, kit->detail);
     _exit(lp__kit_going(kit) ? 0 : 2);
 }
 
@@ -69,7 +123,7 @@ _Noreturn static void write_batches(lp__kit *kit, const lp__plan *plan, int note
 
 void lp__writer_start(lp__kit *kit, lp__writer *writer, const lp__plan *plan)
 {
-    *writer = (lp__writer){.pid = -1, .notes = -1, .batch = 0};
+    *writer = (lp__writer){.pid = -1, .notes = -1};
     int ends[2];
     if (!lp__kit_going(kit))
         return;
@@ -128,6 +182,10 @@ bool lp__writer_next(lp__kit *kit, lp__writer *writer, const lp__plan *plan, int
         lp__kit_fail(kit, "in the writing process: %s", said.text);
         return false;
     }
+    if (said.status == NOTE_PHASE) {
+        writer->phase_us = said.phase_us;
+        return false;
+    }
     *status = said.status;
     kit->in_doubt |= said.status == LP_EINDOUBT;
     follow(kit, writer, plan, said.status);
@@ -148,7 +206,10 @@ void lp__writer_end(lp__kit *kit, lp__writer *writer, const lp__plan *plan, int 
         close(writer->notes);
     if (!lp__kit_going(kit) || writer->pid <= 0)
         return;
-    if (signal && WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL)
+    bool killed = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL;
+    if (killed && plan->phase != LP__PUBLISHING && !signal)
+        return; /* by itself: every batch was decided */
+    if (killed && signal)
         follow(kit, writer, plan, LP_EINDOUBT);
     else if (WIFSIGNALED(how))
         lp__kit_fail(kit, "the writing process died of signal %d (%s) at batch %zu", WTERMSIG(how),

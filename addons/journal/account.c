@@ -3,7 +3,7 @@
 
 static int account_event(lp__journal *journal, lp__segment *segment, const lp__record *record)
 {
-    uint64_t seq = lp_id_seq(lp__record_id(record));
+    uint64_t seq = lp__record_seq(record);
     if (seq <= journal->last_seq)
         return LP_OK; /* out of order: start passes it over too */
     journal->last_seq = seq;

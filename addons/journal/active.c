@@ -38,6 +38,10 @@ int lp__active_prepare(lp__journal *journal, lp__segment **out)
                                               : 0,
         .sync = (uint8_t)journal->sync,
     };
+    header.recycled = journal->spare_bytes > 0;
+    /* Then not one of its old records verifies, whatever the numbers. */
+    while (header.recycled && lp__epoch_seed(header.epoch) == journal->spare_seed)
+        header.epoch = lp__epoch_random(journal);
     *out = lp__segment_new(&header);
     if (*out == NULL)
         return LP_ENOMEM;
@@ -68,6 +72,13 @@ static bool write_all(lp__journal *journal, int fd, const uint8_t *bytes, size_t
     return true;
 }
 
+/* A recycled file is longer than what is written. */
+static void has_grown(lp__segment *segment, uint64_t written)
+{
+    if (segment->size < written)
+        segment->size = written;
+}
+
 static void close_file(lp__journal *journal)
 {
     journal->io.close(journal->io.ctx, journal->fd);
@@ -78,8 +89,7 @@ static void close_file(lp__journal *journal)
 
 /* Writes a new file. A marker of a clean stop must be gone by then; should it come back after a
  * power cut, it names a segment that is not the last one any more, and does not count. */
-static int make_file(lp__journal *journal, const lp__segment *segment, size_t len, bool *is_void,
-                     int *fd)
+static int make_file(lp__journal *journal, lp__segment *segment, size_t len, bool *is_void, int *fd)
 {
     const lp__journal_io *io = &journal->io;
     char name[LP__SEGMENT_NAME_MAX];
@@ -88,7 +98,13 @@ static int make_file(lp__journal *journal, const lp__segment *segment, size_t le
     if (!journal->has_written && io->unlink(io->ctx, journal->dir, LP__CLEAN_NAME) != 0 &&
         errno != ENOENT)
         return lp__journal_failed(journal, "cannot remove", LP__CLEAN_NAME);
-    *fd = io->open(io->ctx, journal->dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    segment->size = journal->spare_bytes;
+    *fd = lp__spare_take(journal, name);
+    if (*fd < 0) {
+        segment->size = 0;
+        segment->header.recycled = false;
+        *fd = io->open(io->ctx, journal->dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    }
     if (*fd < 0)
         return lp__journal_failed(journal, "cannot make", name);
     lp__header_encode(&segment->header, journal->buffer);
@@ -124,8 +140,9 @@ int lp__active_create(lp__journal *journal, lp__segment *segment, size_t len, bo
         journal->fd = -1;
         return status;
     }
+    journal->recycled += segment->header.recycled;
     segment->end = LP__SEGMENT_HEADER;
-    segment->size = LP__SEGMENT_HEADER + len;
+    has_grown(segment, LP__SEGMENT_HEADER + len);
     journal->active = segment;
     journal->synced = (lp__synced){0, 0, 0};
     journal->begun = 0;
@@ -140,15 +157,16 @@ int lp__active_write(lp__journal *journal, const uint8_t *bytes, size_t len, boo
 {
     lp__segment *segment = journal->active;
     if (write_all(journal, journal->fd, bytes, len, segment->end, is_void)) {
-        segment->size = segment->end + len;
+        has_grown(segment, segment->end + len);
         return LP_OK;
     }
     char name[LP__SEGMENT_NAME_MAX];
     lp__segment_name(segment->header.number, name);
     int status = lp__journal_failed(journal, "cannot write to", name);
     /* Only tidiness: what counts is said by the header of the next segment. */
-    if (journal->io.ftruncate(journal->io.ctx, journal->fd, (off_t)segment->end) != 0)
-        segment->size = segment->end + len;
+    segment->failed = true;
+    has_grown(segment, segment->end + len);
+    lp__active_trim(journal);
     return status;
 }
 
@@ -285,7 +303,7 @@ static int write_kept(lp__journal *journal)
         return status;
     }
     fresh->batches = batches;
-    fresh->end = fresh->size;
+    fresh->end = LP__SEGMENT_HEADER + journal->kept;
     return LP_OK;
 }
 
@@ -328,6 +346,7 @@ int lp__active_sync(lp__journal *journal)
         mark_synced(journal);
         return LP_OK;
     }
+    journal->active->failed = true;
     char first_problem[sizeof(journal->problem)];
     memcpy(first_problem, journal->problem, sizeof(first_problem));
     if (journal->sync != LP_SYNC_NEVER) {
@@ -353,6 +372,14 @@ int lp__active_sync(lp__journal *journal)
     return status;
 }
 
+void lp__active_trim(lp__journal *journal)
+{
+    lp__segment *segment = journal->active;
+    if (segment != NULL && segment->size > segment->end &&
+        journal->io.ftruncate(journal->io.ctx, journal->fd, (off_t)segment->end) == 0)
+        segment->size = segment->end;
+}
+
 void lp__active_retire(lp__journal *journal)
 {
     const lp__segment *segment = journal->active;
@@ -361,6 +388,7 @@ void lp__active_retire(lp__journal *journal)
     if (journal->sync != LP_SYNC_NEVER)
         lp__active_sync(journal);
     if (journal->active == segment) {
+        lp__active_trim(journal);
         journal->active->synced = journal->sync != LP_SYNC_NEVER;
         close_file(journal);
     }

@@ -152,12 +152,17 @@ static int publish(lp__journal *journal, lp_batch *batch)
         lp__damage_repair(journal, batch);
     if (status == LP_OK && journal->compaction == NULL)
         lp__horizons_sweep(&journal->horizons, false);
+    if (status == LP_OK)
+        lp__journal_compact_along(journal, len);
     return status;
 }
 
 int lp__journal_publish(lp__journal *journal, lp_batch *batch)
 {
     int status = publish(journal, batch);
+    /* On a full disk the spare, which has its space already, is the next segment. */
+    if (status == LP_ENOSPC && journal->spare_bytes > 0)
+        status = publish(journal, batch);
     /* Of what is dead compaction makes room, so that can be told on a full disk too. */
     if (status == LP_ENOSPC && lp_batch_event_count(batch) == 0 && lp__reserve_spend(journal))
         status = publish(journal, batch);

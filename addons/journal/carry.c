@@ -51,6 +51,7 @@ int lp__carry_commit(lp__compaction *merge)
     lp__put_u64(out + LP__RECORD_HEADER + 8, merge->out->highest);
     end_record(merge, LP__RECORD_COMMIT, LP__COMMIT_SIZE);
     merge->out->batches = merge->batch++;
+    merge->out->overhead += lp__record_size(LP__COMMIT_SIZE);
     merge->batch_bytes = 0;
     merge->records = 0;
     return LP_OK;
@@ -69,7 +70,7 @@ static int carry_event(lp__journal *journal, const lp__record *record)
 {
     lp__compaction *merge = journal->compaction;
     const lp__segment *segment = journal->segments.at[merge->at];
-    uint64_t seq = lp_id_seq(lp__record_id(record));
+    uint64_t seq = lp__record_seq(record);
     size_t i = merge->event;
     if (i == segment->count || (segment->seqs[i] & ~LP__DEAD) != seq)
         return LP_OK; /* out of order: nobody ever saw it */
@@ -100,8 +101,10 @@ static int carry_removals(lp__journal *journal, const lp__record *record)
         if (status != LP_OK)
             return status;
     }
-    if (length > 0)
+    if (length > 0) {
         end_record(merge, LP__RECORD_REMOVE, length);
+        merge->out->overhead += LP__RECORD_HEADER;
+    }
     return LP_OK;
 }
 

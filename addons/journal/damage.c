@@ -132,6 +132,7 @@ static bool pad(lp__journal *journal, const lp__damage *damage)
                    io->pwrite(io->ctx, fd, record, sizeof(record), (off_t)damage->offset) ==
                        (ssize_t)sizeof(record) &&
                    io->fdatasync(io->ctx, fd) == 0;
+    segment->failed = segment->failed || !is_good;
     if (!is_good)
         lp__journal_failed(journal, "cannot cover up damage in", name);
     if (fd >= 0)

@@ -57,7 +57,7 @@ static int encode_events(struct encoder *encoder, lp_batch *batch, uint64_t *las
         lp_id id = lp_event_id(event);
         lp_str category = lp_event_category(event), data = lp_event_data(event);
         size_t length = LP__EVENT_FIXED + category.len + data.len;
-        uint64_t seq = lp_id_seq(id);
+        uint64_t seq = lp_event_seq(event);
         if (seq <= *last) {
             lp_batch_fail(batch, i, LP_EORDER, "journal: an event with a later id is kept already");
             continue;
@@ -170,6 +170,8 @@ int lp__journal_encode(lp__journal *journal, lp_batch *batch, uint32_t number, u
     uint64_t highest = lp_batch_highest(batch);
     if (highest < last)
         highest = last;
+    if (highest < journal->highest)
+        highest = journal->highest; /* what said so may be damaged, or lost, one day */
     if (status != LP_OK || (encoder.records == 0 && highest <= journal->highest))
         return status;
     status = encode_commit(&encoder, highest);

@@ -1,14 +1,14 @@
 /* Encodes and decodes what FORMAT.md describes. */
 #include "format.h"
 
-#include "crc32c.h"
+#include "../shared/crc32c.h"
 
 /* ---- the header of a segment ----------------------------------------------------------------- */
 
 static const uint8_t header_magic[8] = {0x89, 'L', 'P', 'J', '\r', '\n', 0x1a, '\n'};
 static const uint8_t clean_magic[8] = {0x89, 'L', 'P', 'C', '\r', '\n', 0x1a, '\n'};
 
-enum { HEADER_COPY = 64, HEADER_MERGED = 1 };
+enum { HEADER_COPY = 64, HEADER_MERGED = 1, HEADER_RECYCLED = 2 };
 
 static void put_prefix(uint8_t *out, const uint8_t magic[8], unsigned size)
 {
@@ -28,7 +28,7 @@ void lp__header_encode(const lp__header *header, uint8_t *out)
     lp__put_u32(out + 48, header->prev_batches);
     lp__put_u32(out + 52, header->batches);
     out[56] = header->sync;
-    out[57] = header->merged ? HEADER_MERGED : 0;
+    out[57] = (header->merged ? HEADER_MERGED : 0) | (header->recycled ? HEADER_RECYCLED : 0);
     lp__put_u32(out + 60, lp__crc32c(0, out, 60));
     memcpy(out + HEADER_COPY, out, HEADER_COPY);
 }
@@ -52,6 +52,7 @@ static bool decode_copy(const uint8_t *data, lp__header *out)
         .batches = lp__get_u32(data + 52),
         .sync = data[56],
         .merged = data[57] & HEADER_MERGED,
+        .recycled = data[57] & HEADER_RECYCLED,
     };
     return out->first >= 1 && out->first <= out->number;
 }
@@ -59,8 +60,10 @@ static bool decode_copy(const uint8_t *data, lp__header *out)
 lp__header_state lp__header_decode(const uint8_t *data, size_t len, lp__header *out,
                                    unsigned *version)
 {
-    if (len >= 16 && prefix_is_good(data, header_magic)) {
-        *version = lp__get_u32(data + 8) & 0xffff;
+    for (size_t copy = 0; copy <= HEADER_COPY && copy + 16 <= len; copy += HEADER_COPY) {
+        if (!prefix_is_good(data + copy, header_magic))
+            continue;
+        *version = lp__get_u32(data + copy + 8) & 0xffff;
         if (*version != LP__FORMAT_VERSION)
             return LP__HEADER_VERSION;
     }
@@ -137,9 +140,7 @@ bool lp__record_peek(const uint8_t *data, lp__record *out)
     out->payload = data + LP__RECORD_HEADER;
     if (kind == 0 || kind > 255 || out->batch == 0)
         return false;
-    if (kind >= LP__RECORD_OPTIONAL)
-        return true;
-    return kind <= LP__RECORD_PAD && length >= least[kind];
+    return kind > LP__RECORD_PAD || length >= least[kind];
 }
 
 uint64_t lp__record_verified_size(const lp__record *record)
@@ -159,6 +160,10 @@ bool lp__record_verify(const uint8_t *data, const lp__record *record, uint32_t s
     }
     case LP__RECORD_REMOVE:
         return record->length % 8 == 0;
+    case LP__RECORD_HORIZON:
+        return lp__get_u64(data + LP__RECORD_HEADER) < LP__SEQ_END;
+    case LP__RECORD_COMMIT:
+        return lp__get_u64(data + LP__RECORD_HEADER + 8) < LP__SEQ_END;
     default:
         return true;
     }

@@ -56,6 +56,7 @@ typedef struct lp__header {
     uint32_t batches;      /* merged: how many it has itself */
     uint8_t sync;          /* lp_sync */
     bool merged;           /* written whole by compaction */
+    bool recycled;         /* made from an older file: what is behind its records means nothing */
 } lp__header;
 
 typedef enum lp__header_state {
@@ -63,7 +64,7 @@ typedef enum lp__header_state {
     LP__HEADER_HALF,    /* one of its two copies is damaged */
     LP__HEADER_EMPTY,   /* short, or zeros: was being made */
     LP__HEADER_DAMAGED, /* neither copy can be used */
-    LP__HEADER_VERSION  /* of a version that this library does not know */
+    LP__HEADER_VERSION  /* a copy is of a version that this library does not know */
 } lp__header_state;
 
 void lp__header_encode(const lp__header *header, uint8_t *out);
@@ -85,6 +86,7 @@ typedef enum lp__record_type {
     LP__RECORD_IDEMPOTENCY = 4,
     LP__RECORD_COMMIT = 5,
     LP__RECORD_PAD = 6,
+    LP__RECORD_UNKNOWN = 7,   /* from here on: of a later library; a start refuses them */
     LP__RECORD_OPTIONAL = 128 /* from here on: passed over by readers that do not know it */
 } lp__record_type;
 
@@ -114,6 +116,14 @@ void lp__record_seal(uint8_t *record, lp__record_type type, uint32_t length, uin
 /* Gives a sealed record another batch number and seed. Returns its size. */
 uint64_t lp__record_reseal(uint8_t *record, uint32_t batch, uint32_t seed);
 
+/* No sequence number is this high or higher. */
+#define LP__SEQ_END ((uint64_t)1 << 63)
+
+static inline bool lp__record_is_unknown(const lp__record *record)
+{
+    return record->type >= LP__RECORD_UNKNOWN && record->type < LP__RECORD_OPTIONAL;
+}
+
 /* Reads only the header: whether it could be one. `*out` has all but `offset`. */
 bool lp__record_peek(const uint8_t *data, lp__record *out);
 /* Whether a peeked record verifies. PAD records need only their header. */
@@ -127,6 +137,15 @@ static inline lp_id lp__record_id(const lp__record *record)
     lp_id id;
     memcpy(id.bytes, record->payload, sizeof(id.bytes));
     return id;
+}
+/* lp_id_seq of the same, without a call: three times for each event. */
+static inline uint64_t lp__record_seq(const lp__record *record)
+{
+    uint64_t high, low;
+    memcpy(&high, record->payload, sizeof(high));
+    memcpy(&low, record->payload + 8, sizeof(low));
+    high = be64toh(high);
+    return high >> 16 << 15 | (high & 0xfff) << 3 | (be64toh(low) >> 59 & 7);
 }
 lp_str lp__record_category(const lp__record *record); /* EVENT, HORIZON */
 lp_str lp__record_data(const lp__record *record);     /* EVENT */

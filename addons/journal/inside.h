@@ -16,6 +16,7 @@
 #define LP__CLEAN_NAME       "clean"
 #define LP__LOCK_NAME        "lock"
 #define LP__RESERVE_NAME     "reserve"
+#define LP__SPARE_NAME       "spare"
 
 /* Damage that start found and that a kept floor has not covered yet. */
 typedef struct lp__damage {
@@ -70,6 +71,11 @@ typedef struct lp__journal {
     bool in_doubt, lost, blind; /* blind: memory ran out, what is dead is not known any more */
     bool has_written;
     bool has_reserve;
+    bool owns_last;       /* compaction may take the segment of which a marker speaks */
+    bool is_unclean;      /* the last stop left no marker */
+    bool told_loss;       /* at start, and nothing on disk may hide why until a batch was kept */
+    uint64_t spare_bytes; /* of the file that the next segment is made of; 0: there is none */
+    uint32_t spare_seed;  /* of its old records */
 
     /* One header, then the batches that are not known to be on disk, then the one being written. */
     uint8_t *buffer;
@@ -78,10 +84,12 @@ typedef struct lp__journal {
     lp__damages damages;
     lp__reader reader;
     lp__compaction *compaction; /* NULL: none is under way */
-    int64_t compact_after_us;   /* not before */
+    int64_t compact_after_us;   /* not before in an idle moment */
+    int64_t compact_retry_us;   /* not before, after a failure */
+    uint64_t compact_debt;      /* bytes published that nothing was merged for yet */
     bool compact_check;         /* something was written since it was looked whether to compact */
 
-    uint64_t damaged_records, damaged_ranges, torn_tails, compactions, set_aside;
+    uint64_t damaged_records, damaged_ranges, torn_tails, compactions, recycled, set_aside;
     char problem[256]; /* of the file call that failed last */
     int failed_status; /* and its status */
     char news[400];    /* for the log, when a hook next can write to it; "": none */
@@ -98,6 +106,9 @@ void lp__journal_tell(lp__journal *journal, const char *format, ...) LP_PRINTF(2
 void lp__segment_name(uint64_t number, char *out);
 /* Bytes of all segments, and those that compaction would carry over. */
 void lp__journal_bytes(const lp__journal *journal, uint64_t *disk, uint64_t *live);
+/* What the directory holds but for small change, and what it may hold. */
+uint64_t lp__journal_disk(const lp__journal *journal);
+uint64_t lp__journal_bound(const lp__journal *journal);
 
 /* ---- account.c: what a committed record means for the memory of segments --------------------- */
 
@@ -134,6 +145,8 @@ int lp__active_write(lp__journal *journal, const uint8_t *bytes, size_t len, boo
 /* Everything written is on disk when this returns LP_OK; else it was kept in a new segment, or it
  * is not kept: then there is no active segment any more. */
 int lp__active_sync(lp__journal *journal);
+/* Cuts off what lies behind the records of the active segment: tidiness, where it fails. */
+void lp__active_trim(lp__journal *journal);
 /* Syncs (as the level wants it) and lets go of the active segment. */
 void lp__active_retire(lp__journal *journal);
 /* Sees to it durably that nothing counts behind what is committed. LP_EINDOUBT. */
@@ -152,8 +165,27 @@ void lp__journal_close(lp__journal *journal);
 
 /* Holds space back, where there is some. */
 void lp__reserve_make(lp__journal *journal);
+/* How much. */
+uint64_t lp__reserve_bytes(const lp__journal *journal);
 /* Gives it up: whether there was some. */
 bool lp__reserve_spend(lp__journal *journal);
+
+/* ---- spare.c --------------------------------------------------------------------------------- */
+
+/* Gives one of the sealed segments from..to, which is about to be removed, a second name. NULL:
+ * none is fit, or there is a spare. */
+const lp__segment *lp__spare_link(lp__journal *journal, size_t from, size_t to);
+/* Every other name of it is gone: makes it the spare, if there is room for one. */
+void lp__spare_keep(lp__journal *journal, uint64_t bytes, uint32_t seed);
+/* Gives it the name of a segment. Its descriptor, or -1: there is none, make a new file. */
+int lp__spare_take(lp__journal *journal, const char *name);
+/* Removes it: whether there was one. */
+bool lp__spare_drop(lp__journal *journal);
+
+/* ---- verify.c -------------------------------------------------------------------------------- */
+
+/* Reads everything again and compares it with what is known. LP_EDAMAGED, told in the report. */
+int lp__journal_verify(lp__journal *journal, lp_report *report);
 
 /* ---- damage.c -------------------------------------------------------------------------------- */
 
@@ -167,8 +199,12 @@ void lp__damage_file_name(uint64_t number, uint64_t offset, char *out);
 
 /* ---- compact.c (when and what), merge.c and carry.c (how) ------------------------------------ */
 
-/* Works until `until_us`. `*delay_ms`: when to go on, -1: not before the next batch. */
-void lp__journal_compact(lp__journal *journal, lp_idle *idle, int64_t until_us, int64_t *delay_ms);
+/* A batch of `written` bytes was kept: does as much as keeps the directory within its bound. */
+void lp__journal_compact_along(lp__journal *journal, uint64_t written);
+/* Works until `until_us`. `*delay_ms`: when to go on, -1: not before the next batch. What fails is
+ * told and put off, unless it was an order (`is_thorough`): then its status is returned. */
+int lp__journal_compact(lp__journal *journal, bool is_thorough, int64_t until_us,
+                        int64_t *delay_ms);
 
 typedef enum lp__merge_state { LP__MERGE_MORE, LP__MERGE_DONE, LP__MERGE_FAILED } lp__merge_state;
 

@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "crc32c.h"
+#include "../shared/boot.h"
 #include "journal_private.h"
 
 static int real_open(void *ctx, int dir, const char *name, int flags, mode_t mode)
@@ -70,6 +70,12 @@ static int real_rename(void *ctx, int dir, const char *from, const char *to)
     return renameat(dir, from, dir, to);
 }
 
+static int real_link(void *ctx, int dir, const char *from, const char *to)
+{
+    (void)ctx;
+    return linkat(dir, from, dir, to, 0);
+}
+
 static int real_unlink(void *ctx, int dir, const char *name)
 {
     (void)ctx;
@@ -92,21 +98,10 @@ static int64_t real_wall_ms(void *ctx)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The kernel gives each boot a random UUID; a journal keeps a hash of it. */
 static uint64_t real_boot(void *ctx)
 {
     (void)ctx;
-    char text[64];
-    size_t len = 0;
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-    if (file != NULL) {
-        len = fread(text, 1, sizeof(text), file);
-        fclose(file);
-    }
-    if (len == 0)
-        return 0;
-    uint32_t low = lp__crc32c(0, text, len);
-    return ((uint64_t)lp__crc32c(low, text, len) << 32 | low) | 1;
+    return lp__boot_number();
 }
 
 lp__journal_io lp__journal_io_real(void)
@@ -121,6 +116,7 @@ lp__journal_io lp__journal_io_real(void)
         .fsync_dir = real_fsync_dir,
         .ftruncate = real_ftruncate,
         .rename = real_rename,
+        .link = real_link,
         .unlink = real_unlink,
         .monotonic_us = real_monotonic_us,
         .wall_ms = real_wall_ms,

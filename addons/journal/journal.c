@@ -7,27 +7,11 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "../shared/errno_status.h"
+
 enum { SYNC_INTERVAL_MS = 1000, SEGMENT_BYTES = 16 << 20, SEGMENT_BYTES_MIN = 4096 };
 
 /* ---- what goes wrong ------------------------------------------------------------------------- */
-
-static int status_of(int code)
-{
-    switch (code) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-        return LP_ENOSPC;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-        return LP_EACCES;
-    case ENOMEM:
-        return LP_ENOMEM;
-    default:
-        return LP_EIO;
-    }
-}
 
 int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
 {
@@ -35,7 +19,7 @@ int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
     char reason[96];
     snprintf(journal->problem, sizeof(journal->problem), "%s %s: %s", what, name,
              strerror_r(code, reason, sizeof(reason)));
-    journal->failed_status = status_of(code);
+    journal->failed_status = lp__status_of_errno(code);
     return journal->failed_status;
 }
 
@@ -101,7 +85,8 @@ static int on_idle(lp_addon *self, lp_idle *idle)
     int64_t until_us = now_us + lp_idle_budget_ms(idle) * 1000;
     int64_t sync_ms, compact_ms;
     int status = sync_if_due(journal, now_us, &sync_ms);
-    lp__journal_compact(journal, idle, until_us, &compact_ms);
+    int compacted = lp__journal_compact(journal, lp_idle_is_thorough(idle), until_us, &compact_ms);
+    status = status == LP_OK ? compacted : status;
     if (sync_ms >= 0 && (compact_ms < 0 || sync_ms < compact_ms))
         compact_ms = sync_ms;
     if (compact_ms >= 0)
@@ -161,12 +146,23 @@ static int finish(lp__journal *journal)
     return status == LP_OK && !journal->lost ? write_marker(journal) : status;
 }
 
+/* Also where nothing was written: then what an unclean stop left is on disk now. */
+static bool needs_marker(const lp__journal *journal)
+{
+    if (journal->read_only || journal->segments.count == 0)
+        return false;
+    return journal->has_written || journal->owns_last ||
+           (journal->is_unclean && !journal->told_loss && journal->damages.count == 0);
+}
+
 static int on_shutdown(lp_addon *self, lp_ending *ending)
 {
     lp__journal *journal = self->state;
     int status = LP_OK;
     lp__compaction_abort(journal);
-    if (journal->has_written && !journal->in_doubt) {
+    lp__spare_drop(journal);
+    lp__active_trim(journal);
+    if (needs_marker(journal) && !journal->in_doubt) {
         status = finish(journal);
         if (status == LP_ENOSPC && lp__reserve_spend(journal))
             status = finish(journal);
@@ -188,10 +184,24 @@ void lp__journal_bytes(const lp__journal *journal, uint64_t *disk, uint64_t *liv
     }
 }
 
+uint64_t lp__journal_disk(const lp__journal *journal)
+{
+    uint64_t disk, live;
+    lp__journal_bytes(journal, &disk, &live);
+    return disk + journal->spare_bytes + (journal->has_reserve ? lp__reserve_bytes(journal) : 0);
+}
+
+uint64_t lp__journal_bound(const lp__journal *journal)
+{
+    uint64_t disk, live;
+    lp__journal_bytes(journal, &disk, &live);
+    return 2 * live + 2 * journal->segment_bytes;
+}
+
 static int on_inspect(lp_addon *self, lp_report *report)
 {
     static const char *const levels[] = {"interval", "always", "never"};
-    const lp__journal *journal = self->state;
+    lp__journal *journal = self->state;
     uint64_t disk, live, events = 0;
     lp__journal_bytes(journal, &disk, &live);
     for (size_t i = 0; i < journal->segments.count; i++)
@@ -211,7 +221,9 @@ static int on_inspect(lp_addon *self, lp_report *report)
     lp_report_number(report, "set_aside_files", journal->set_aside);
     lp_report_number(report, "torn_tails", journal->torn_tails);
     lp_report_number(report, "compactions", journal->compactions);
-    return LP_OK;
+    lp_report_number(report, "recycled_segments", journal->recycled);
+    lp_report_number(report, "spare_bytes", journal->spare_bytes);
+    return lp_report_is_thorough(report) ? lp__journal_verify(journal, report) : LP_OK;
 }
 
 static void destroy(lp_addon *self)

@@ -23,6 +23,7 @@ typedef struct lp__journal_io {
     int (*fsync_dir)(void *ctx, int dir);
     int (*ftruncate)(void *ctx, int fd, off_t size);
     int (*rename)(void *ctx, int dir, const char *from, const char *to);
+    int (*link)(void *ctx, int dir, const char *from, const char *to);
     int (*unlink)(void *ctx, int dir, const char *name);
     int64_t (*monotonic_us)(void *ctx);
     int64_t (*wall_ms)(void *ctx);

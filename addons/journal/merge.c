@@ -23,6 +23,8 @@ void lp__compaction_abort(lp__journal *journal)
         journal->io.close(journal->io.ctx, merge->fd);
         journal->io.unlink(journal->io.ctx, journal->dir, LP__COMPACT_NAME);
     }
+    if (merge->spare_bytes > 0)
+        journal->io.unlink(journal->io.ctx, journal->dir, LP__SPARE_NAME);
     lp__reader_free(&merge->reader);
     lp__segment_free(merge->out);
     free(merge->buffer);
@@ -47,6 +49,7 @@ static lp__merge_state fail(lp__journal *journal, const char *what, const char *
 static lp__merge_state out_of_memory(lp__journal *journal)
 {
     snprintf(journal->problem, sizeof(journal->problem), "out of memory");
+    journal->failed_status = LP_ENOMEM;
     return LP__MERGE_FAILED;
 }
 
@@ -63,13 +66,15 @@ lp__merge_state lp__merge_begin(lp__journal *journal, size_t from, size_t to)
     merge->batch = 1;
     merge->may_drop_stale = !lp__has_dead_before(journal, from);
     merge->wall_ms = journal->io.wall_ms(journal->io.ctx);
+    /* The end of an older run, all of it on disk: a start need not fear for what came last. */
+    bool is_last = !journal->has_written && to + 1 == journal->segments.count;
     lp__header header = {
         .number = last->header.number,
         .first = first->header.first,
         .epoch = lp__epoch_random(journal),
         .boot = journal->boot,
         .prev_batches = first->header.prev_batches,
-        .sync = (uint8_t)journal->sync,
+        .sync = (uint8_t)(is_last ? LP_SYNC_ALWAYS : journal->sync),
         .merged = true,
     };
     merge->seed = lp__epoch_seed(header.epoch);
@@ -78,6 +83,7 @@ lp__merge_state lp__merge_begin(lp__journal *journal, size_t from, size_t to)
     if (merge->out == NULL || merge->leftovers == NULL)
         return out_of_memory(journal);
     merge->out->base = first->base;
+    merge->out->overhead = LP__SEGMENT_HEADER;
     for (size_t i = from; i < to; i++)
         merge->leftovers[merge->leftover_count++] = journal->segments.at[i]->header.number;
     merge->fd = lp__open_temporary(journal);
@@ -149,6 +155,7 @@ static lp__merge_state open_next(lp__journal *journal)
 static lp__merge_state give_up(lp__journal *journal, lp__segment *segment)
 {
     segment->pinned = true;
+    journal->failed_status = LP_EDAMAGED;
     snprintf(journal->problem, sizeof(journal->problem),
              "segment %llu cannot be read any more (its damage will be told at the next start)",
              (unsigned long long)segment->header.number);
@@ -284,6 +291,11 @@ static lp__merge_state swap(lp__journal *journal)
     lp__segment_name(merge->out->header.number, name);
     if (journal->sync != LP_SYNC_NEVER && lp__active_sync(journal) != LP_OK)
         return LP__MERGE_FAILED;
+    const lp__segment *spare = lp__spare_link(journal, merge->from, merge->to);
+    if (spare != NULL) {
+        merge->spare_bytes = spare->size;
+        merge->spare_seed = lp__epoch_seed(spare->header.epoch);
+    }
     if (io->rename(io->ctx, journal->dir, LP__COMPACT_NAME, name) != 0)
         return fail(journal, "cannot rename compact.tmp to", name);
     io->close(io->ctx, merge->fd);
@@ -302,6 +314,9 @@ static lp__merge_state remove_one(lp__journal *journal)
 {
     lp__compaction *merge = journal->compaction;
     if (merge->leftover_count == 0) {
+        if (merge->spare_bytes > 0)
+            lp__spare_keep(journal, merge->spare_bytes, merge->spare_seed);
+        merge->spare_bytes = 0;
         lp__compaction_abort(journal); /* nothing is left to undo */
         return LP__MERGE_DONE;
     }

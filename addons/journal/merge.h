@@ -25,6 +25,8 @@ struct lp__compaction {
     uint64_t batch_bytes;
     uint32_t batch, records;
 
+    uint64_t spare_bytes; /* of a file of the run that becomes the spare; 0: none does */
+    uint32_t spare_seed;
     uint64_t *leftovers; /* numbers of the files that are to be removed */
     size_t leftover_count;
 };

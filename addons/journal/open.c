@@ -5,9 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "../shared/lock.h"
 
 /* ---- the directory and its lock -------------------------------------------------------------- */
 
@@ -71,40 +72,19 @@ static int open_directory(lp__journal *journal, lp_replay *replay)
     return journal->dir >= 0 ? LP_OK : directory_error(journal, replay);
 }
 
-static int in_use(const lp__journal *journal, lp_replay *replay)
-{
-    char text[32] = "";
-    ssize_t len = pread(journal->lock, text, sizeof(text) - 1, 0);
-    text[len > 0 ? strspn(text, "0123456789") : 0] = '\0';
-    return lp_replay_error(replay, LP_EINUSE,
-                           "journal \"%s\": in use by %s%s (stop it, or use another directory)",
-                           journal->path, text[0] != '\0' ? "process " : "another process", text);
-}
-
-/* The lock belongs to the open file, so a second journal of this same process is kept out too.
- * Readers share it. */
 static int take_lock(lp__journal *journal, lp_replay *replay)
 {
-    int flags = journal->read_only ? O_RDONLY : O_RDWR | O_CREAT;
-    journal->lock = openat(journal->dir, LP__LOCK_NAME, flags | O_CLOEXEC, 0600);
-    if (journal->lock < 0 && journal->read_only && errno == ENOENT)
-        return LP_OK;
-    if (journal->lock < 0)
-        return directory_error(journal, replay);
-    int result;
-    do
-        result = flock(journal->lock, (journal->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB);
-    while (result != 0 && errno == EINTR);
-    if (result != 0)
-        return errno == EWOULDBLOCK ? in_use(journal, replay) : directory_error(journal, replay);
-    if (!journal->read_only) {
-        char text[32];
-        int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-        /* Only for the sentence of whoever comes second. */
-        if (ftruncate(journal->lock, 0) != 0 || pwrite(journal->lock, text, (size_t)len, 0) != len)
-            lp_replay_log(replay, "journal \"%s\": cannot write to its lock file", journal->path);
-    }
-    return LP_OK;
+    long holder;
+    int status =
+        lp__lock_take(journal->dir, LP__LOCK_NAME, journal->read_only, &journal->lock, &holder);
+    if (status != LP_EINUSE)
+        return status == LP_OK ? LP_OK : directory_error(journal, replay);
+    char who[40] = "another process";
+    if (holder > 0)
+        snprintf(who, sizeof(who), "process %ld", holder);
+    return lp_replay_error(replay, LP_EINUSE,
+                           "journal \"%s\": in use by %s (stop it, or use another directory)",
+                           journal->path, who);
 }
 
 void lp__journal_close(lp__journal *journal)
@@ -370,6 +350,13 @@ static int apply_marker(lp__journal *journal, lp_replay *replay, bool *is_clean)
     return LP_OK;
 }
 
+/* What a crash left that never was a part of the journal. */
+static void remove_temporaries(lp__journal *journal)
+{
+    journal->io.unlink(journal->io.ctx, journal->dir, LP__COMPACT_NAME);
+    journal->io.unlink(journal->io.ctx, journal->dir, LP__SPARE_NAME);
+}
+
 int lp__journal_open(lp__journal *journal, lp_replay *replay)
 {
     found_files files = {NULL, 0, 0};
@@ -378,7 +365,7 @@ int lp__journal_open(lp__journal *journal, lp_replay *replay)
     if (status == LP_OK)
         status = take_lock(journal, replay);
     if (status == LP_OK && !journal->read_only)
-        journal->io.unlink(journal->io.ctx, journal->dir, LP__COMPACT_NAME);
+        remove_temporaries(journal);
     if (status == LP_OK)
         status = list_files(journal, replay, &files);
     if (status == LP_OK)

@@ -28,6 +28,18 @@ static bool is_same_boot(const lp__journal *journal, const lp__segment *segment)
     return segment->header.boot != 0 && segment->header.boot == journal->boot;
 }
 
+/* Damage does not verify: this is what a later library wrote, and passing over it could lie. */
+static int refuse_unknown(const lp__journal *journal, lp_replay *replay, const lp__segment *segment,
+                          const lp__record *record)
+{
+    char name[LP__SEGMENT_NAME_MAX];
+    lp__segment_name(segment->header.number, name);
+    return lp_replay_error(replay, LP_EVERSION,
+                           "journal \"%s\": %s has a record of type %u at offset %llu, which this "
+                           "library does not know (use the library that wrote it, or a newer one)",
+                           journal->path, name, record->type, (unsigned long long)record->offset);
+}
+
 /* ---- how many batches are committed ---------------------------------------------------------- */
 
 /* What is known of the tail while it is read. */
@@ -80,6 +92,8 @@ static int count_batches(lp__journal *journal, lp_replay *replay, lp__segment *s
             see_tail(&tail, &record, scan.at);
     if (result == LP__SCAN_NOMEM)
         return LP_ENOMEM;
+    if (result == LP__SCAN_UNKNOWN)
+        return refuse_unknown(journal, replay, segment, &record);
     bool is_doubtful = tail.batch == tail.committed && !tail.is_whole;
     if (tail.committed > 0 && is_doubtful && !is_same_boot(journal, segment)) {
         tail.committed--;
@@ -87,13 +101,14 @@ static int count_batches(lp__journal *journal, lp_replay *replay, lp__segment *s
     }
     segment->batches = tail.committed;
     scan.at = tail.end;
-    if (!lp__scan_rest_is_empty(&scan)) {
+    /* Behind the batches of a recycled segment lie those of the file that it was made from. */
+    if (segment->header.recycled ? tail.batch > tail.committed : !lp__scan_rest_is_empty(&scan)) {
         journal->torn_tails++;
         lp_replay_log(replay,
-                      "journal \"%s\": segment %llu ends in a batch that was not committed, %llu "
-                      "bytes are cut",
+                      "journal \"%s\": segment %llu ends in a batch that was not committed; it is "
+                      "cut at offset %llu",
                       journal->path, (unsigned long long)segment->header.number,
-                      (unsigned long long)(segment->size - tail.end));
+                      (unsigned long long)tail.end);
     }
     return LP_OK;
 }
@@ -174,6 +189,8 @@ static int read_segment(lp__journal *journal, lp_replay *replay, lp__segment *se
         lp__scan_result result = lp__scan_next(&scan, &record);
         if (result == LP__SCAN_NOMEM)
             return LP_ENOMEM;
+        if (result == LP__SCAN_UNKNOWN)
+            return refuse_unknown(journal, replay, segment, &record);
         if (result == LP__SCAN_END)
             break;
         if (result == LP__SCAN_DAMAGE) {
@@ -197,11 +214,13 @@ static int read_segment(lp__journal *journal, lp_replay *replay, lp__segment *se
 
 /* ---- after a stop that was not clean --------------------------------------------------------- */
 
-/* What the last run had written and not synced becomes durable before anybody sees it. */
+/* What the last run had written and not synced becomes durable before anybody sees it. At never
+ * only what another level wrote: later starts rely on that. */
 static int sync_segment(lp__journal *journal, lp_replay *replay, lp__segment *segment)
 {
     const lp__journal_io *io = &journal->io;
-    if (segment->synced || journal->read_only || journal->sync == LP_SYNC_NEVER)
+    bool is_never = journal->sync == LP_SYNC_NEVER && segment->header.sync == LP_SYNC_NEVER;
+    if (segment->synced || journal->read_only || is_never)
         return LP_OK;
     if (io->fdatasync(io->ctx, journal->reader.fd) == 0 &&
         io->fsync_dir(io->ctx, journal->dir) == 0) {
@@ -209,6 +228,7 @@ static int sync_segment(lp__journal *journal, lp_replay *replay, lp__segment *se
         return LP_OK;
     }
     char name[LP__SEGMENT_NAME_MAX], detail[512];
+    journal->told_loss = true;
     lp__segment_name(segment->header.number, name);
     lp__journal_failed(journal, "cannot sync", name);
     snprintf(detail, sizeof(detail), "journal \"%s\": %s", journal->path, journal->problem);
@@ -224,6 +244,7 @@ static int tell_unclean(lp__journal *journal, lp_replay *replay, bool is_clean)
     const lp__segment *last = journal->segments.at[count - 1];
     if (is_same_boot(journal, last) || last->header.sync == LP_SYNC_ALWAYS)
         return LP_OK;
+    journal->told_loss = true;
     char detail[512];
     snprintf(detail, sizeof(detail),
              "journal \"%s\": it was not closed before this machine went down, and its sync level "
@@ -234,6 +255,7 @@ static int tell_unclean(lp__journal *journal, lp_replay *replay, bool is_clean)
 
 int lp__journal_recover(lp__journal *journal, lp_replay *replay, bool is_clean)
 {
+    journal->is_unclean = !is_clean;
     int status = tell_unclean(journal, replay, is_clean);
     for (size_t i = 0; status == LP_OK && i < journal->segments.count; i++) {
         lp__segment *segment = journal->segments.at[i];

@@ -36,7 +36,7 @@ static int push_event(struct pusher *pusher, const lp__record *record)
 {
     lp__segment *segment = pusher->segment;
     lp_id id = lp__record_id(record);
-    uint64_t seq = lp_id_seq(id);
+    uint64_t seq = lp__record_seq(record);
     size_t i = pusher->event;
     if (i == segment->count || (segment->seqs[i] & ~LP__DEAD) != seq)
         return LP_OK; /* out of order */

@@ -25,6 +25,11 @@ static bool fill(lp__journal *journal, int fd, size_t len)
     return wrote == (ssize_t)len;
 }
 
+uint64_t lp__reserve_bytes(const lp__journal *journal)
+{
+    return journal->segment_bytes < RESERVE_BYTES ? RESERVE_BYTES_MIN : RESERVE_BYTES;
+}
+
 void lp__reserve_make(lp__journal *journal)
 {
     const lp__journal_io *io = &journal->io;
@@ -33,7 +38,7 @@ void lp__reserve_make(lp__journal *journal)
     int fd = io->open(io->ctx, journal->dir, LP__RESERVE_NAME, O_WRONLY | O_CREAT, 0600);
     if (fd < 0)
         return;
-    size_t len = journal->segment_bytes < RESERVE_BYTES ? RESERVE_BYTES_MIN : RESERVE_BYTES;
+    size_t len = (size_t)lp__reserve_bytes(journal);
     journal->has_reserve = has_size(fd, len) || fill(journal, fd, len);
     io->close(io->ctx, fd);
     if (!journal->has_reserve)

@@ -149,6 +149,8 @@ lp__scan_result lp__scan_next(lp__scan *scan, lp__record *out)
     /* A batch number that goes back: what was in the file before it was written anew. */
     if (verdict == BAD || out->batch < scan->batch || out->batch > scan->batches)
         return LP__SCAN_END;
+    if (lp__record_is_unknown(out))
+        return LP__SCAN_UNKNOWN;
     scan->at += out->size;
     scan->batch = out->batch;
     return LP__SCAN_RECORD;

@@ -35,9 +35,10 @@ typedef struct lp__scan {
 
 typedef enum lp__scan_result {
     LP__SCAN_RECORD,
-    LP__SCAN_DAMAGE, /* `*out` tells offset and size of what was passed over, and the batch behind
-                      */
-    LP__SCAN_END,    /* no record verifies any more; `at` is where that begins */
+    LP__SCAN_DAMAGE,  /* `*out` tells offset and size of what was passed over, and the batch behind
+                       */
+    LP__SCAN_UNKNOWN, /* a record that verifies, of a type that only a later library knows */
+    LP__SCAN_END,     /* no record verifies any more; `at` is where that begins */
     LP__SCAN_NOMEM
 } lp__scan_result;
 

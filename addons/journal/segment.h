@@ -34,9 +34,12 @@ typedef struct lp__segment {
     int64_t idempotency_until;  /* when the last of them expires, wall milliseconds */
     uint64_t highest;           /* of its commits */
 
+    uint64_t overhead; /* of a merged one: bytes that are no record of an event or the like */
+
     bool named;  /* its name and header are known to be on disk */
     bool synced; /* all of it is */
     bool pinned; /* cannot be compacted: it could not be read */
+    bool failed; /* a write or sync of its file has failed: nothing is written over it */
 } lp__segment;
 
 #define LP__DEAD ((uint64_t)1 << 63)

@@ -61,6 +61,7 @@ void lp__engine_free(lp__engine *engine)
     free(engine->scratch);
     free(engine->removals);
     free(engine->replayed_removals);
+    lp__block_close(engine->replay_block);
     free(engine);
 }
 

@@ -72,6 +72,8 @@ struct lp__engine {
 
     uint64_t *replayed_removals;
     size_t replayed_removal_count, replayed_removal_capacity;
+    lp__block *replay_block;   /* NULL: none is open */
+    size_t replay_block_bytes; /* of events, ever taken from blocks */
     bool replaying;
 
     lp__engine_stats stats; /* the counters; gauges are filled in when asked for */

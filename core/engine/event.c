@@ -12,6 +12,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "block.h"
 #include "event_prepare.h"
 #include "json.h"
 
@@ -37,8 +38,14 @@ struct lp_event {
     uint16_t category_len;
     uint8_t wire_start;
     uint8_t raw_category; /* kept behind `end` */
+    uint32_t block_at;    /* where it is in a block (see block.h); 0: it is malloc's */
     char text[];
 };
+
+static size_t size_of(uint32_t end, size_t raw_len)
+{
+    return offsetof(struct lp_event, text) + end + raw_len;
+}
 
 static size_t escaped_size(char c)
 {
@@ -72,25 +79,48 @@ static char *put(char *out, const char *bytes, size_t len)
     return out + len;
 }
 
-int lp__event_prepare(lp_str category, lp_str data, lp_event **out)
+/* The length of a category in the wire text, 0 when it is not UTF-8. */
+static size_t escaped_len(lp_str category)
 {
-    if (category.len == 0 || category.len > LP_CATEGORY_MAX || data.len == 0 ||
-        !lp__utf8_check(category))
+    size_t escaped = 0;
+    unsigned char all = 0;
+    for (size_t i = 0; i < category.len; i++) {
+        escaped += escaped_size(category.base[i]);
+        all |= (unsigned char)category.base[i];
+    }
+    return all < 0x80 || lp__utf8_check(category) ? escaped : 0;
+}
+
+static lp_event *allocate(lp__block **block, size_t size)
+{
+    uint32_t at = 0;
+    lp_event *event = block != NULL ? lp__block_take(block, size, &at) : NULL;
+    if (event == NULL)
+        event = malloc(size);
+    if (event == NULL)
+        return NULL;
+    atomic_init(&event->refs, 1);
+    event->block_at = at;
+    return event;
+}
+
+int lp__event_prepare_in(lp__block **block, lp_str category, lp_str data, lp_event **out)
+{
+    if (category.len == 0 || category.len > LP_CATEGORY_MAX || data.len == 0)
+        return LP_EINVAL;
+    size_t escaped = escaped_len(category);
+    if (escaped == 0)
         return LP_EINVAL;
     if (data.len > INT32_MAX)
         return LP_ETOOBIG;
 
-    size_t escaped = 0;
-    for (size_t i = 0; i < category.len; i++)
-        escaped += escaped_size(category.base[i]);
     bool raw = escaped != category.len;
-    size_t end = CATEGORY_AT + escaped + sizeof(BEFORE_DATA) - 1 + data.len + ID_PART_LEN;
-
-    lp_event *event = malloc(sizeof(*event) + end + (raw ? category.len : 0));
+    uint32_t end =
+        (uint32_t)(CATEGORY_AT + escaped + sizeof(BEFORE_DATA) - 1 + data.len + ID_PART_LEN);
+    lp_event *event = allocate(block, size_of(end, raw ? category.len : 0));
     if (event == NULL)
         return LP_ENOMEM;
-    atomic_init(&event->refs, 1);
-    event->end = (uint32_t)end;
+    event->end = end;
     event->seq = event->random = 0;
     event->category_len = (uint16_t)category.len;
     event->wire_start = 0;
@@ -108,17 +138,31 @@ int lp__event_prepare(lp_str category, lp_str data, lp_event **out)
     return LP_OK;
 }
 
+int lp__event_prepare(lp_str category, lp_str data, lp_event **out)
+{
+    return lp__event_prepare_in(NULL, category, data, out);
+}
+
+/* Writes a number that ends before `end`; where it begins. */
+static char *put_number(char *end, uint64_t number)
+{
+    for (; number >= 100; number /= 100) {
+        unsigned two = (unsigned)(number % 100);
+        *--end = (char)('0' + two % 10);
+        *--end = (char)('0' + two / 10);
+    }
+    *--end = (char)('0' + number % 10);
+    if (number >= 10)
+        *--end = (char)('0' + number / 10);
+    return end;
+}
+
 void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random)
 {
     event->seq = seq;
     event->random = random;
 
-    char *digit = event->text + HEAD_LEN + DIGITS_MAX;
-    uint64_t ms = (uint64_t)lp_seq_ms(seq);
-    do {
-        *--digit = (char)('0' + ms % 10);
-        ms /= 10;
-    } while (ms != 0);
+    char *digit = put_number(event->text + HEAD_LEN + DIGITS_MAX, (uint64_t)lp_seq_ms(seq));
     event->wire_start = (uint8_t)(digit - event->text - HEAD_LEN);
     memcpy(event->text + event->wire_start, HEAD, HEAD_LEN);
 
@@ -132,7 +176,7 @@ void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random)
 
 size_t lp__event_bytes(const lp_event *event)
 {
-    return sizeof(*event) + event->end + (event->raw_category ? event->category_len : 0);
+    return size_of(event->end, event->raw_category ? event->category_len : 0);
 }
 
 int lp_event_new(lp_id id, lp_str category, lp_str data, lp_event **out)
@@ -157,7 +201,11 @@ lp_event *lp_event_ref(lp_event *event)
 
 void lp_event_unref(lp_event *event)
 {
-    if (event != NULL && atomic_fetch_sub_explicit(&event->refs, 1, memory_order_acq_rel) == 1)
+    if (event == NULL || atomic_fetch_sub_explicit(&event->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (event->block_at != 0)
+        lp__block_give(event, event->block_at);
+    else
         free(event);
 }
 

@@ -6,9 +6,14 @@
 
 #include <longpoll/event.h>
 
+#include "block.h"
+
 /* Checks category and size (not the JSON) and makes an event without an id. LP_EINVAL, LP_ETOOBIG,
  * LP_ENOMEM. */
 int lp__event_prepare(lp_str category, lp_str data, lp_event **out);
+
+/* The same with memory of `*block` where that is to be had; NULL: of malloc alone. */
+int lp__event_prepare_in(lp__block **block, lp_str category, lp_str data, lp_event **out);
 
 /* Gives the event its id and completes its wire text. Once. */
 void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random);

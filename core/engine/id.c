@@ -12,6 +12,42 @@
 
 enum { RANDOM_BITS = 59 };
 
+#define EVERY_BYTE(b) (0x0101010101010101u * (uint64_t)(b))
+
+/* ---- numbers and bytes; compilers make one move and one swap of each ----- */
+
+static void put_word(uint8_t *out, uint64_t word)
+{
+    out[0] = (uint8_t)(word >> 56);
+    out[1] = (uint8_t)(word >> 48);
+    out[2] = (uint8_t)(word >> 40);
+    out[3] = (uint8_t)(word >> 32);
+    out[4] = (uint8_t)(word >> 24);
+    out[5] = (uint8_t)(word >> 16);
+    out[6] = (uint8_t)(word >> 8);
+    out[7] = (uint8_t)word;
+}
+
+static uint64_t get_word(const uint8_t *at)
+{
+    return (uint64_t)at[0] << 56 | (uint64_t)at[1] << 48 | (uint64_t)at[2] << 40 |
+           (uint64_t)at[3] << 32 | (uint64_t)at[4] << 24 | (uint64_t)at[5] << 16 |
+           (uint64_t)at[6] << 8 | (uint64_t)at[7];
+}
+
+/* The eight hexadecimal digits of 32 bits, all at once: each nibble moves to a byte of its own and
+ * gets the distance to '0', or past 9 that to 'a'. */
+static void put_hex(uint8_t *out, uint64_t bits)
+{
+    bits = (bits << 16 | bits) & UINT64_C(0x0000ffff0000ffff);
+    bits = (bits << 8 | bits) & UINT64_C(0x00ff00ff00ff00ff);
+    bits = (bits << 4 | bits) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    uint64_t letters = (bits + EVERY_BYTE(6)) >> 4 & EVERY_BYTE(1);
+    put_word(out, bits + EVERY_BYTE('0') + letters * ('a' - '0' - 10));
+}
+
+/* ---- public -------------------------------------------------------------- */
+
 lp_str lp_str_of(const char *text)
 {
     return (lp_str){text, strlen(text)};
@@ -40,21 +76,16 @@ lp_id lp_id_make(uint64_t seq, uint64_t random)
     uint64_t low = UINT64_C(2) << 62 | (counter & 7) << RANDOM_BITS |
                    (random & ((UINT64_C(1) << RANDOM_BITS) - 1));
     lp_id id;
-    for (int i = 0; i < 8; i++) {
-        id.bytes[i] = (uint8_t)(high >> (56 - 8 * i));
-        id.bytes[8 + i] = (uint8_t)(low >> (56 - 8 * i));
-    }
+    put_word(id.bytes, high);
+    put_word(id.bytes + 8, low);
     return id;
 }
 
 uint64_t lp_id_seq(lp_id id)
 {
-    uint64_t ms = 0;
-    for (int i = 0; i < 6; i++)
-        ms = ms << 8 | id.bytes[i];
-    uint64_t counter = (uint64_t)(id.bytes[6] & 0x0f) << 11 | (uint64_t)id.bytes[7] << 3 |
-                       (uint64_t)(id.bytes[8] >> 3 & 7);
-    return ms << LP_SEQ_COUNTER_BITS | counter;
+    uint64_t high = get_word(id.bytes), low = get_word(id.bytes + 8);
+    uint64_t counter = (high & 0xfff) << 3 | (low >> RANDOM_BITS & 7);
+    return high >> 16 << LP_SEQ_COUNTER_BITS | counter;
 }
 
 int lp_id_version(lp_id id)
@@ -64,14 +95,23 @@ int lp_id_version(lp_id id)
 
 void lp_id_format(lp_id id, char *out)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *out++ = '-';
-        *out++ = digits[id.bytes[i] >> 4];
-        *out++ = digits[id.bytes[i] & 15];
-    }
-    *out = '\0';
+    uint64_t high = get_word(id.bytes), low = get_word(id.bytes + 8);
+    uint8_t digits[32];
+    put_hex(digits, high >> 32);
+    put_hex(digits + 8, high & UINT32_MAX);
+    put_hex(digits + 16, low >> 32);
+    put_hex(digits + 24, low & UINT32_MAX);
+
+    memcpy(out, digits, 8);
+    out[8] = '-';
+    memcpy(out + 9, digits + 8, 4);
+    out[13] = '-';
+    memcpy(out + 14, digits + 12, 4);
+    out[18] = '-';
+    memcpy(out + 19, digits + 16, 4);
+    out[23] = '-';
+    memcpy(out + 24, digits + 20, 12);
+    out[LP_ID_TEXT_LEN] = '\0';
 }
 
 static int hex_digit(char c)

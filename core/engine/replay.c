@@ -3,13 +3,30 @@
 
 #include "engine_private.h"
 
+enum { BLOCKS_FROM = 1024 * 1024 };
+
+/* Where the memory of the next event comes from. A large replay takes blocks; one event that stays
+ * keeps a whole block, so what was ever in blocks is held to the bytes in rings and a quarter. Past
+ * that rings overflow, and the next event gets the memory of one that malloc got back. With
+ * delete-after-first, rings are cut only at the end, and nothing would bound the blocks. */
+static lp__block **block_for_next(lp__engine *engine)
+{
+    size_t bytes = engine->event_bytes;
+    bool in_block = bytes >= BLOCKS_FROM && engine->replay_block_bytes <= bytes + bytes / 4 &&
+                    !engine->options.delete_after_first_retrieval;
+    return in_block ? &engine->replay_block : NULL;
+}
+
 static int insert(lp__engine *engine, lp__category *category, lp_id id, lp_str data)
 {
     lp_event *event;
     lp_str name = {category->name, category->name_len};
-    int status = lp__event_prepare(name, data, &event);
+    lp__block **block = block_for_next(engine);
+    int status = lp__event_prepare_in(block, name, data, &event);
     if (status != LP_OK)
         return status;
+    if (block != NULL)
+        engine->replay_block_bytes += lp__event_bytes(event);
     uint64_t random = 0;
     for (int i = 8; i < 16; i++)
         random = random << 8 | id.bytes[i];
@@ -153,6 +170,8 @@ static void apply_removals(lp__engine *engine)
 void lp__engine_replay_end(lp__engine *engine, lp__now now)
 {
     lp__clock_read(&engine->clock, now);
+    lp__block_close(engine->replay_block);
+    engine->replay_block = NULL;
     apply_removals(engine);
     free(engine->replayed_removals);
     engine->replayed_removals = NULL;

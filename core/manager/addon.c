@@ -314,15 +314,32 @@ int lp_store_append(lp_store *store, lp_batch *batch, lp_error *error)
 
 /* ---- idle --------------------------------------------------------------- */
 
-int lp_store_idle(lp_store *store, int64_t budget_ms, int64_t *next_ms, lp_error *error)
+static int call_idle(lp_store *store, int64_t budget_ms, bool thorough, int64_t *next_ms,
+                     lp_error *error)
 {
     *next_ms = -1;
     if (!store->hooks.on_idle)
         return LP_OK;
-    lp_idle idle = {.budget_ms = budget_ms, .next_ms = -1, .sink = &store->sink};
+    lp_idle idle = {
+        .budget_ms = budget_ms, .next_ms = -1, .thorough = thorough, .sink = &store->sink};
     int status = store->hooks.on_idle(store->addon, &idle);
     *next_ms = idle.next_ms;
     return hook_result(store, "on_idle", status, &idle.error, error);
+}
+
+int lp_store_idle(lp_store *store, int64_t budget_ms, int64_t *next_ms, lp_error *error)
+{
+    return call_idle(store, budget_ms, false, next_ms, error);
+}
+
+int lp_store_compact(lp_store *store, int64_t budget_ms, int64_t *next_ms, lp_error *error)
+{
+    return call_idle(store, budget_ms, true, next_ms, error);
+}
+
+bool lp_idle_is_thorough(const lp_idle *idle)
+{
+    return idle->thorough;
 }
 
 int64_t lp_idle_budget_ms(const lp_idle *idle)
@@ -354,13 +371,38 @@ int lp_idle_error(lp_idle *idle, int status, const char *format, ...)
 
 /* ---- inspect ------------------------------------------------------------ */
 
-int lp_store_inspect(lp_store *store, lp_store_figure_cb figure, void *ctx, lp_error *error)
+static int call_inspect(lp_store *store, bool thorough, lp_store_figure_cb figure, void *ctx,
+                        lp_error *error)
 {
     if (!store->hooks.on_inspect)
         return lp_error_set(error, LP_ENOTFOUND, "%s: it tells no figures", store->name);
-    lp_report report = {.figure = figure, .ctx = ctx};
+    lp_report report = {.figure = figure, .ctx = ctx, .thorough = thorough};
     int status = store->hooks.on_inspect(store->addon, &report);
-    return hook_result(store, "on_inspect", status, NULL, error);
+    return hook_result(store, "on_inspect", status, &report.error, error);
+}
+
+int lp_store_inspect(lp_store *store, lp_store_figure_cb figure, void *ctx, lp_error *error)
+{
+    return call_inspect(store, false, figure, ctx, error);
+}
+
+int lp_store_verify(lp_store *store, lp_store_figure_cb figure, void *ctx, lp_error *error)
+{
+    return call_inspect(store, true, figure, ctx, error);
+}
+
+bool lp_report_is_thorough(const lp_report *report)
+{
+    return report->thorough;
+}
+
+int lp_report_error(lp_report *report, int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    lp__noun_error(&report->error, status, format, args);
+    va_end(args);
+    return status;
 }
 
 void lp_report_number(lp_report *report, const char *name, uint64_t value)

@@ -64,6 +64,7 @@ struct lp_ending {
 struct lp_idle {
     int64_t budget_ms;
     int64_t next_ms; /* -1: it did not ask */
+    bool thorough;
     const lp_store_sink *sink;
     lp_error error;
 };
@@ -71,6 +72,8 @@ struct lp_idle {
 struct lp_report {
     lp_store_figure_cb figure;
     void *ctx;
+    bool thorough;
+    lp_error error;
 };
 
 /* Checks a table of hooks and copies it into a zeroed one, as long as it is. LP_EINVAL with a

@@ -31,6 +31,15 @@ typedef struct lp_report lp_report; /* figures and remarks about a store */
 
 #define LP_ADDON_ABI 1
 
+/* How well an acknowledged batch is kept. Every level survives a kill -9 whole, and no level may
+ * damage the store. */
+typedef enum lp_sync {
+    LP_SYNC_INTERVAL = 0, /* written before it is acknowledged, on disk within the interval, also
+                             when nothing more is published: a power cut loses at most that */
+    LP_SYNC_ALWAYS = 1,   /* on disk before it is acknowledged: a power cut loses nothing */
+    LP_SYNC_NEVER = 2     /* written before it is acknowledged; the kernel decides when to disk */
+} lp_sync;
+
 /* The table of hooks. Fields are only ever appended; `struct_size` is baked in by the compiler of
  * the author, and hooks beyond it count as absent. */
 struct lp_addon {
@@ -175,6 +184,9 @@ LP_API int64_t lp_idle_budget_ms(const lp_idle *idle);
 /* Asks to be called again in `delay_ms` (0: as soon as there is time). Without it the next call
  * comes after the next batch. */
 LP_API void lp_idle_again(lp_idle *idle, int64_t delay_ms);
+/* True when this is no idle moment but an order: make the store as small as it gets, asking to be
+ * called again until it is (`longpoll store compact`). */
+LP_API bool lp_idle_is_thorough(const lp_idle *idle);
 LP_API void lp_idle_log(lp_idle *idle, const char *format, ...) LP_PRINTF(2, 3);
 LP_API int lp_idle_error(lp_idle *idle, int status, const char *format, ...) LP_PRINTF(3, 4);
 
@@ -182,6 +194,10 @@ LP_API int lp_idle_error(lp_idle *idle, int status, const char *format, ...) LP_
  * ("disk_bytes", "events", "damaged_records"); `name` and `text` are copied. */
 LP_API void lp_report_number(lp_report *report, const char *name, uint64_t value);
 LP_API void lp_report_text(lp_report *report, const char *name, const char *text);
+/* True when everything is to be checked, however long it takes, and damage is to be returned as
+ * LP_EDAMAGED (`longpoll store verify`). Nothing is repaired. */
+LP_API bool lp_report_is_thorough(const lp_report *report);
+LP_API int lp_report_error(lp_report *report, int status, const char *format, ...) LP_PRINTF(3, 4);
 
 #ifdef __cplusplus
 }

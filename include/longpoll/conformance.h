@@ -1,12 +1,15 @@
 /* The conformance kit: what every persistence add-on must hold, as tests that its author runs.
- * Link `longpoll::conformance`.
+ * Link `longpoll::conformance`. examples/file_per_category_kit.c runs it in twenty lines.
  *
  * The kit drives the add-on through longpoll/store.h, as a manager does, in fresh directories. It
- * prints nothing: each case is told to a callback. Some cases fork (to kill a writer in the middle
- * of its work, to let writes fail); the calling process should have no other threads. */
+ * prints nothing: each case is told to a callback. lp_conformance_case_name and _rule list the
+ * cases. Many of them fork: to kill a process in the middle of each hook, to let writes fail, and
+ * so that an add-on which crashes or hangs fails its case and not the runner. The calling process
+ * should have no other threads. No case measures speed: its deadlines are for hooks that hang. */
 #ifndef LONGPOLL_CONFORMANCE_H
 #define LONGPOLL_CONFORMANCE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <longpoll/addon.h>
@@ -16,19 +19,38 @@ extern "C" {
 #endif
 
 /* What an add-on claims to keep beside the events of a batch, and in spite of what. A case that
- * needs something that is not claimed is reported as not applicable. */
+ * needs something that is not claimed is reported as not applicable, and the others leave it out:
+ * an add-on of ten lines claims LP_CLAIM_CRASH or nothing. More claims may be added; an add-on that
+ * was written before does not have them, and LP_CLAIM_ALL is what its author's header knew. */
 typedef enum lp_claim {
-    LP_CLAIM_REMOVALS = 1,    /* events that were retrieved and removed stay away */
-    LP_CLAIM_HORIZONS = 2,    /* horizons of categories, and the floor */
-    LP_CLAIM_IDEMPOTENCY = 4, /* idempotency keys */
-    LP_CLAIM_HIGHEST = 8,     /* the highest sequence number, when no event has it any more */
-    LP_CLAIM_CRASH = 16,      /* what was acknowledged survives a kill -9 */
-    LP_CLAIM_ATOMIC = 32 /* of a batch that a kill -9 or a failing write cut, nothing is left */
+    /* Events that were removed with LP_REMOVED_RETRIEVED stay away. */
+    LP_CLAIM_REMOVALS = 1,
+    /* Horizons of categories, and the floor, come back: the newest of each. */
+    LP_CLAIM_HORIZONS = 2,
+    /* Idempotency keys come back until they expire. */
+    LP_CLAIM_IDEMPOTENCY = 4,
+    /* The highest sequence number comes back, also when no event has it any more. */
+    LP_CLAIM_HIGHEST = 8,
+    /* What was acknowledged survives a kill -9 in any hook and between them. */
+    LP_CLAIM_CRASH = 16,
+    /* A batch that a kill -9 cut is there with all its events, removals, horizons and keys, or with
+     * nothing. (That a batch which failed leaves nothing is no claim: every add-on must.) */
+    LP_CLAIM_ATOMIC = 32,
+    /* A store that is open cannot be opened again, in this process or another: LP_EINUSE. */
+    LP_CLAIM_LOCK = 64,
+    /* Whatever happened to one file of a closed store (bits, pages, its end, all of it), the start
+     * succeeds, pushes nothing that was not kept, and tells a loss when anything is missing: once,
+     * if the next batch could be kept. LP_EVERSION is the one failure that is allowed. */
+    LP_CLAIM_DAMAGE = 128,
+    /* The files beneath the directory take at most four times the bytes of the living events, each
+     * counted with 100 bytes, and `spare_bytes`: after any number of events have gone through the
+     * rings, and after a thorough on_idle when a replay took none of them. */
+    LP_CLAIM_BOUNDED = 256
 } lp_claim;
 
 #define LP_CLAIM_ALL                                                                               \
     (LP_CLAIM_REMOVALS | LP_CLAIM_HORIZONS | LP_CLAIM_IDEMPOTENCY | LP_CLAIM_HIGHEST |             \
-     LP_CLAIM_CRASH | LP_CLAIM_ATOMIC)
+     LP_CLAIM_CRASH | LP_CLAIM_ATOMIC | LP_CLAIM_LOCK | LP_CLAIM_DAMAGE | LP_CLAIM_BOUNDED)
 
 typedef struct lp_conformance {
     size_t struct_size; /* set by LP_CONFORMANCE_INIT */
@@ -40,13 +62,23 @@ typedef struct lp_conformance {
     int (*make)(void *ctx, const char *directory, lp_addon **out, lp_error *error);
     void *ctx;
 
-    const char *directory;  /* an existing one; each case works in a new one beneath it, which is
-                               removed again unless the case failed */
-    unsigned claims;        /* lp_claim, or-ed */
-    size_t event_bytes_max; /* the store refuses events with more data than this; 0: it has no
-                               bound of its own */
-    unsigned kill_rounds;   /* of the kill case: 0 means 8 */
+    /* An existing directory. Each case works in a new one beneath it, which is removed again unless
+     * the case failed. */
+    const char *directory;
+    unsigned claims; /* lp_claim, or-ed */
+    /* The store refuses events with more data than this, one by one (lp_batch_fail). 0: it has no
+     * bound of its own, and takes events of 1 MiB and batches of 8. */
+    size_t event_bytes_max;
+    unsigned kill_rounds;   /* of each case that kills; 0: 8 */
     const char *only;       /* the one case to run; NULL: all */
+    unsigned many_events;   /* of the case "many"; 0: 50000 */
+    unsigned damage_rounds; /* of the case "damage"; 0: 40 */
+    /* Of the case "bounded": what files may take beside the living events, for segments and logs of
+     * a fixed size. 0: 48 MiB. The case writes three to four times as much, and 30 MiB. */
+    uint64_t spare_bytes;
+    /* Of all that looks random; 0: always the same. Failed cases tell it. What depends on the
+     * moment of a kill differs all the same. */
+    uint64_t seed;
 } lp_conformance;
 
 #define LP_CONFORMANCE_INIT                                                                        \
@@ -63,8 +95,8 @@ typedef enum lp_conformance_outcome {
 typedef struct lp_conformance_result {
     const char *name; /* of the case: "order" */
     lp_conformance_outcome outcome;
-    const char
-        *detail; /* what was expected and what was found, or why it does not apply; else "" */
+    /* What was expected and what was found, or why it does not apply; else "". One line. */
+    const char *detail;
     int64_t elapsed_ms;
 } lp_conformance_result;
 
@@ -77,7 +109,7 @@ typedef void (*lp_conformance_cb)(void *ctx, const lp_conformance_result *result
 LP_API int lp_conformance_run(const lp_conformance *conformance, lp_conformance_cb on_case,
                               void *ctx, lp_error *error);
 
-/* The name of case `i` and what it holds add-ons to; NULL past the last. */
+/* The name of case `i` and what it holds add-ons to, one sentence; NULL past the last. Static. */
 LP_API const char *lp_conformance_case_name(size_t i);
 LP_API const char *lp_conformance_case_rule(size_t i);
 

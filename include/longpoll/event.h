@@ -77,6 +77,14 @@ LP_API lp_str lp_event_data(const lp_event *event); /* JSON, the publisher's byt
 /* {"timestamp":…,"category":"…","data":…,"id":"…"}: the event as it goes over the wire. */
 LP_API lp_str lp_event_wire(const lp_event *event);
 
+/* Reads an event from its wire text: the inverse of lp_event_wire, for clients and for tools.
+ * `text` is one JSON object with at least the four members, each once, in any order; members of
+ * other names are passed over. The data is kept to the byte. The caller owns one reference of
+ * `*out`. LP_EINVAL: no such object, an id that is not of version 7 (golongpoll's are of version
+ * 4), a timestamp that is not the id's, a category or data that lp_event_new refuses; `error` (may
+ * be NULL) has the sentence. LP_ETOOBIG, LP_ENOMEM. */
+LP_API int lp_event_parse(lp_str text, lp_event **out, lp_error *error);
+
 /* The data as a new cJSON tree that the caller deletes; NULL when there is no memory, or when cJSON
  * cannot hold the value (it nests at most 1000 deep, and its numbers are doubles). */
 LP_API struct cJSON *lp_event_cjson(const lp_event *event);

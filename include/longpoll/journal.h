@@ -1,5 +1,8 @@
 /* The file journal: a persistence add-on that appends to segments in a directory of its own.
- * addons/journal/FORMAT.md says what is in them. Link `longpoll::journal`. */
+ * addons/journal/FORMAT.md says what is in them. Link `longpoll::journal`.
+ *
+ * A host under a limit on file sizes (RLIMIT_FSIZE) must ignore SIGXFSZ: then a write past it fails
+ * and publishers are told; else the signal ends the process. */
 #ifndef LONGPOLL_JOURNAL_H
 #define LONGPOLL_JOURNAL_H
 
@@ -10,13 +13,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum lp_sync {
-    LP_SYNC_INTERVAL = 0, /* written before it is acknowledged (kill -9 loses nothing), on disk
-                             within the interval: a power cut loses at most that */
-    LP_SYNC_ALWAYS = 1,   /* on disk before it is acknowledged: a power cut loses nothing */
-    LP_SYNC_NEVER = 2     /* written before it is acknowledged; the kernel decides when to disk */
-} lp_sync;
 
 typedef struct lp_journal_options {
     size_t struct_size; /* set by LP_JOURNAL_OPTIONS_INIT */

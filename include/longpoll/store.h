@@ -46,10 +46,18 @@ LP_API int lp_store_append(lp_store *store, lp_batch *batch, lp_error *error);
  * batch. LP_OK with -1 when the add-on has no such hook. */
 LP_API int lp_store_idle(lp_store *store, int64_t budget_ms, int64_t *next_ms, lp_error *error);
 
+/* Calls on_idle once with the order to make the store as small as it gets. Go on while `*next_ms`
+ * is not -1. LP_OK with -1 when the add-on has no such hook. */
+LP_API int lp_store_compact(lp_store *store, int64_t budget_ms, int64_t *next_ms, lp_error *error);
+
 /* Calls on_inspect; each figure goes to one of the two functions (`text` is NULL or `number` 0
  * accordingly). LP_ENOTFOUND when the add-on has no such hook. */
 typedef void (*lp_store_figure_cb)(void *ctx, const char *name, uint64_t number, const char *text);
 LP_API int lp_store_inspect(lp_store *store, lp_store_figure_cb figure, void *ctx, lp_error *error);
+
+/* The same, and checks all that the add-on can check beyond what its start has read. LP_EDAMAGED
+ * with the first thing that is wrong. Changes nothing. */
+LP_API int lp_store_verify(lp_store *store, lp_store_figure_cb figure, void *ctx, lp_error *error);
 
 /* Calls on_shutdown and destroy, and frees the store. Returns what on_shutdown returned. */
 LP_API int lp_store_close(lp_store *store, int64_t timeout_ms, lp_error *error);

@@ -4,6 +4,7 @@ longpoll_test(journal_format SOURCES journal_format.c LIBS ${journal_libs})
 longpoll_test(journal_store SOURCES journal_store.c journal_kit.c LIBS ${journal_libs})
 longpoll_test(journal_damage SOURCES journal_damage.c journal_kit.c LIBS ${journal_libs} TIMEOUT 300)
 longpoll_test(journal_compact SOURCES journal_compact.c journal_kit.c LIBS ${journal_libs})
+longpoll_test(journal_upkeep SOURCES journal_upkeep.c journal_kit.c LIBS ${journal_libs})
 longpoll_test(journal_power SOURCES journal_power.c journal_model.c journal_disk.c journal_kit.c
               LIBS ${journal_libs} TIMEOUT 300)
 longpoll_test(journal_faults SOURCES journal_faults.c journal_model.c journal_disk.c journal_kit.c

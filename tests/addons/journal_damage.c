@@ -227,6 +227,7 @@ Test(journal_damage, a_flipped_bit_in_a_tail_that_was_not_closed_costs_its_recor
                          "bit %zu, event %d", bit, (int)n);
         jk_close(store);
         remove_files("damaged-");
+        remove_files("clean");
     }
     free(bytes);
 }
@@ -514,6 +515,64 @@ Test(journal_damage, zeros_behind_the_tail_are_no_torn_tail)
     lp_store *store = open_with(&options);
     cr_assert_eq(content.count, 9);
     cr_assert_eq(jk_figure(store, "torn_tails"), 0);
+    jk_close(store);
+}
+
+/* ---- what a later library wrote, and what no library writes ---------------------------------- */
+
+/* The offset of the commit record of the only batch of a segment. */
+static size_t commit_of(const uint8_t *bytes, size_t len)
+{
+    for (size_t at = LP__SEGMENT_HEADER; at < len;) {
+        lp__record record;
+        cr_assert(lp__record_peek(bytes + at, &record));
+        if (record.type == LP__RECORD_COMMIT)
+            return at;
+        at += (size_t)record.size;
+    }
+    return 0;
+}
+
+Test(journal_damage, a_record_of_an_unknown_type_is_refused_and_left_alone)
+{
+    static const uint8_t types[] = {7, 9, 127};
+    lp_journal_options options = jk_options(LP_SYNC_ALWAYS, 0);
+    for (size_t i = 0; i < sizeof(types); i++) {
+        size_t ends[1], len, len_after;
+        char path[4200];
+        lp_error error = {LP_OK, ""};
+        uint8_t *bytes = make_segment(1, ends, i % 2 == 0, &len);
+        path_of(0, path);
+        bytes[LP__SEGMENT_HEADER + 8] = types[i];
+        lp__record_reseal(bytes + LP__SEGMENT_HEADER, 1, lp__epoch_seed(lp__get_u64(bytes + 32)));
+        jk_write(path, bytes, len);
+        cr_assert_null(jk_open_io(directory, &options, &io, &content, &error));
+        cr_assert_eq(error.status, LP_EVERSION);
+        cr_assert(strstr(error.message, "a record of type") != NULL, "%s", error.message);
+        uint8_t *after = jk_read(path, &len_after);
+        cr_assert(len_after == len && memcmp(bytes, after, len) == 0);
+        free(after);
+        free(bytes);
+        jk_remove(directory);
+    }
+}
+
+Test(journal_damage, a_highest_number_that_is_none_is_damage)
+{
+    lp_journal_options options = jk_options(LP_SYNC_ALWAYS, 0);
+    size_t ends[1], len;
+    char path[4200];
+    uint8_t *bytes = make_segment(1, ends, true, &len);
+    size_t commit = commit_of(bytes, len);
+    path_of(0, path);
+    lp__put_u64(bytes + commit + LP__RECORD_HEADER + 8, UINT64_MAX);
+    lp__record_reseal(bytes + commit, 1, lp__epoch_seed(lp__get_u64(bytes + 32)));
+    jk_write(path, bytes, len);
+    free(bytes);
+    lp_store *store = open_with(&options);
+    cr_assert_eq(content.losses, 1);
+    cr_assert_eq(content.count, 3);
+    cr_assert_lt(content.highest, LP__SEQ_END);
     jk_close(store);
 }
 

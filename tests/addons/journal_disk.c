@@ -349,6 +349,18 @@ static int disk_rename(void *ctx, int dir, const char *from, const char *to)
     return fault == JD_EIO_DONE ? fail_with(EIO) : result;
 }
 
+static int disk_link(void *ctx, int dir, const char *from, const char *to)
+{
+    jd_disk *disk = ctx;
+    jd_fault fault = meet(disk, JD_OTHER);
+    if (is_failure(fault) && fault != JD_EIO_DONE)
+        return fail_with(code_of(fault));
+    int result = disk->real.link(disk->real.ctx, dir, from, to);
+    if (result == 0)
+        change_names(disk, DIR_LINK, to, "", find(&disk->now, from)->inode);
+    return fault == JD_EIO_DONE ? fail_with(EIO) : result;
+}
+
 static int disk_unlink(void *ctx, int dir, const char *name)
 {
     jd_disk *disk = ctx;
@@ -441,6 +453,7 @@ lp__journal_io jd_io(jd_disk *disk)
         .fsync_dir = disk_fsync_dir,
         .ftruncate = disk_ftruncate,
         .rename = disk_rename,
+        .link = disk_link,
         .unlink = disk_unlink,
         .monotonic_us = disk_monotonic_us,
         .wall_ms = disk_wall_ms,

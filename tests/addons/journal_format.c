@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "addons/journal/crc32c.h"
-#include "addons/journal/crc32c_table.h"
+#include "addons/shared/crc32c.h"
+#include "addons/shared/crc32c_table.h"
 #include "addons/journal/format.h"
 #include "addons/journal/scan.h"
 
@@ -83,7 +83,11 @@ Test(journal_format, a_header_comes_back_whole)
     cr_assert_eq(out.prev_batches, 3);
     cr_assert_eq(out.batches, 4);
     cr_assert_eq(out.sync, LP_SYNC_ALWAYS);
-    cr_assert(out.merged);
+    cr_assert(out.merged && !out.recycled);
+    lp__header recycled = {.number = 1, .first = 1, .recycled = true};
+    lp__header_encode(&recycled, bytes);
+    cr_assert_eq(lp__header_decode(bytes, sizeof(bytes), &out, &version), LP__HEADER_GOOD);
+    cr_assert(out.recycled && !out.merged);
 }
 
 Test(journal_format, a_header_survives_any_flipped_bit_and_any_damaged_copy)
@@ -130,6 +134,22 @@ Test(journal_format, an_unknown_version_is_told_from_damage)
     memset(bytes + 16, 0x77, sizeof(bytes) - 16);
     cr_assert_eq(lp__header_decode(bytes, sizeof(bytes), &out, &version), LP__HEADER_VERSION);
     cr_assert_eq(version, 2);
+}
+
+Test(journal_format, an_unknown_version_in_either_copy_is_enough)
+{
+    uint8_t bytes[LP__SEGMENT_HEADER];
+    lp__header out;
+    for (size_t damaged = 0; damaged < 2; damaged++) {
+        unsigned version = 0;
+        lp__header_encode(&sample, bytes);
+        if (damaged)
+            memset(bytes, 0x5a, 64);
+        bytes[64 + 8] = 3;
+        lp__put_u32(bytes + 64 + 12, lp__crc32c(0, bytes + 64, 12));
+        cr_assert_eq(lp__header_decode(bytes, sizeof(bytes), &out, &version), LP__HEADER_VERSION);
+        cr_assert_eq(version, 3);
+    }
 }
 
 Test(journal_format, a_marker_comes_back_and_no_flipped_bit_does)

@@ -101,7 +101,7 @@ static void run(lp_sync sync, size_t steps, uint64_t images_a_call)
     lp__journal_io io = jd_io(disk);
     struct cutter cutter = {disk, &options, 0, images_a_call, 1000};
     lp_error error = {LP_OK, ""};
-    uint64_t compactions = 0;
+    uint64_t compactions = 0, recycled = 0;
     jm_init(&model, 42 + (uint64_t)sync);
     jd_on_call(disk, cut_here, &cutter);
     lp_store *store = jk_open_io(main_dir, &options, &io, &content, &error);
@@ -113,13 +113,16 @@ static void run(lp_sync sync, size_t steps, uint64_t images_a_call)
         idle(store);
         if (i % 40 == 0) {
             compactions += jk_figure(store, "compactions");
+            recycled += jk_figure(store, "recycled_segments");
             jk_close(store);
             store = jk_open_io(main_dir, &options, &io, &content, &error);
             cr_assert_not_null(store, "%s", error.message);
         }
     }
     compactions += jk_figure(store, "compactions");
+    recycled += jk_figure(store, "recycled_segments");
     cr_assert_gt(compactions, 1, "the run was to compact");
+    cr_assert_gt(recycled, 1, "the run was to write over old segments");
     jd_on_call(disk, NULL, NULL);
     jk_close(store);
     jd_free(disk);

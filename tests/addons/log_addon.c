@@ -1,39 +1,17 @@
 /* See log_addon.h. A batch is a frame of its length, a checksum, and its records. */
-#include "log_addon.h"
+#include "log_inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef enum kind { EVENT = 1, REMOVAL, HORIZON, KEY, HIGHEST } kind;
-
-typedef struct log_record {
-    uint32_t kind, name_len, data_len, count;
-    lp_id id;
-    uint64_t seq, digest;
-    int64_t expires_ms;
-} log_record;
-
-typedef struct frame {
-    uint64_t len, checksum;
-} frame;
-
-typedef struct state {
-    lp_addon addon;
-    char path[1100];
-    log_defect defect;
-    int file;
-    off_t size;
-    char *bytes; /* the frame that is being filled, LOG_WRITES_LATER: and those before it */
-    size_t len, capacity, frame_at;
-} state;
-
 /* FNV-1a. */
-static uint64_t checksum_of(const char *bytes, size_t len)
+uint64_t log_checksum(const char *bytes, size_t len)
 {
     uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < len; i++)
@@ -70,13 +48,21 @@ static void close_frame(state *log)
 {
     char *body = log->bytes + log->frame_at + sizeof(frame);
     frame head = {.len = log->len - log->frame_at - sizeof(frame)};
-    head.checksum = checksum_of(body, head.len);
+    head.checksum = log_checksum(body, head.len);
     memcpy(log->bytes + log->frame_at, &head, sizeof(head));
+}
+
+void log_touch(state *log)
+{
+    if (!log->touched)
+        unlink(log->clean_path);
+    log->touched = true;
 }
 
 static int flush(state *log)
 {
     size_t done = 0;
+    log_touch(log);
     while (done < log->len) {
         ssize_t n = pwrite(log->file, log->bytes + done, log->len - done, log->size + (off_t)done);
         if (n < 0)
@@ -119,6 +105,10 @@ static int put_event(state *log, lp_batch *batch, size_t i)
     }
     if (log->defect == LOG_ENDS_TEXT_AT_NUL)
         category.len = strnlen(category.base, category.len);
+    if (log->defect == LOG_CUTS_LONG_NAMES && category.len > 1000)
+        category.len = 1000;
+    if (log->defect == LOG_CUTS_LARGE_DATA && data.len > 65536)
+        data = lp_str_of("65536");
     return put_record(log, (log_record){.kind = EVENT, .id = lp_event_id(event)}, category, data);
 }
 
@@ -152,21 +142,34 @@ static int put_batch(state *log, lp_batch *batch)
     return status;
 }
 
+/* Whether a defect leaves the batch in memory for now. */
+static bool comes_later(const state *log, const lp_batch *batch)
+{
+    return log->defect == LOG_WRITES_LATER || log->defect == LOG_NEEDS_IDLE ||
+           log->defect == LOG_GIVES_UP_LATE ||
+           (log->defect == LOG_WRITES_REMOVALS_LATER && lp_batch_event_count(batch) == 0);
+}
+
 static int log_publish(lp_addon *self, lp_batch *batch)
 {
     state *log = self->state;
     bool alone = log->defect == LOG_KEEPS_HALF_A_BATCH;
+    if (log->failed)
+        return lp_batch_error(batch, LP_EIO, "%s: a write failed once", log->path);
+    if (log->defect == LOG_WANTS_EVENTS && lp_batch_event_count(batch) == 0)
+        return LP_OK;
     int status = alone ? LP_OK : open_frame(log);
     if (status == LP_OK)
         status = put_batch(log, batch);
     if (!alone && status == LP_OK) {
         close_frame(log);
-        if (log->defect != LOG_WRITES_LATER)
+        if (!comes_later(log, batch))
             status = flush(log);
     }
     if (status == LP_OK)
         return LP_OK;
     log->len = 0;
+    log->failed = log->defect == LOG_STAYS_FAILED;
     if (!alone && ftruncate(log->file, log->size) != 0)
         return lp_batch_error(batch, LP_EINDOUBT, "%s: %s", log->path, strerror(errno));
     return lp_batch_error(batch, status, "%s: the batch could not be written", log->path);
@@ -177,13 +180,13 @@ static int log_publish(lp_addon *self, lp_batch *batch)
 
 typedef struct log_reader {
     state *log;
+    size_t pushed;
     lp_replay *replay;
     const char *bytes;
     size_t len;
 } log_reader;
 
-static bool next_record(const char **at, const char *end, log_record *head, lp_str *name,
-                        lp_str *data)
+bool log_next_record(const char **at, const char *end, log_record *head, lp_str *name, lp_str *data)
 {
     if ((size_t)(end - *at) < sizeof(*head))
         return false;
@@ -205,7 +208,7 @@ static size_t younger(const char *at, const char *end, lp_str category)
         const char *stop = at + head.len;
         log_record record;
         lp_str name, data;
-        while (next_record(&at, stop, &record, &name, &data))
+        while (log_next_record(&at, stop, &record, &name, &data))
             count += record.kind == EVENT && name.len == category.len &&
                      memcmp(name.base, category.base, name.len) == 0;
     }
@@ -232,9 +235,14 @@ static int push_event(log_reader *reader, const char *frame_end, const log_recor
             lp_seq_ms(lp_id_seq(head->id)) <= lp_replay_expired_ms(reader->replay) + 1000)
             return LP_OK;
         break;
+    case LOG_FORGETS_BEYOND_10000:
+        if (reader->pushed >= 10000)
+            return LP_OK;
+        break;
     default:
         break;
     }
+    reader->pushed++;
     return lp_replay_event(reader->replay, head->id, name, data);
 }
 
@@ -280,8 +288,10 @@ static int push_all(log_reader *reader, size_t *whole)
     size_t len = reader->len;
     while (len - *whole >= sizeof(head)) {
         memcpy(&head, reader->bytes + *whole, sizeof(head));
-        if (head.len > len - *whole - sizeof(head) ||
-            head.checksum != checksum_of(reader->bytes + *whole + sizeof(head), head.len))
+        if (head.len > len - *whole - sizeof(head))
+            break;
+        if (reader->log->defect != LOG_TRUSTS_ITS_FILE &&
+            head.checksum != log_checksum(reader->bytes + *whole + sizeof(head), head.len))
             break;
         *whole += sizeof(head) + head.len;
     }
@@ -291,28 +301,101 @@ static int push_all(log_reader *reader, size_t *whole)
         const char *from = reader->bytes + at + sizeof(head), *end = from + head.len;
         log_record record;
         lp_str name, data;
-        while (status >= 0 && next_record(&from, end, &record, &name, &data))
+        while (status >= 0 && log_next_record(&from, end, &record, &name, &data))
             status = push(reader, end, &record, name, data);
     }
     return status < 0 ? status : LP_OK;
 }
 
+/* What a stop leaves beside the log, so that the next start knows how much there must be. */
+typedef struct marker {
+    uint64_t size, checksum;
+} marker;
+
+static void write_marker(const state *log)
+{
+    marker clean = {.size = (uint64_t)log->size};
+    clean.checksum = log_checksum((const char *)&clean.size, sizeof(clean.size));
+    int file = open(log->clean_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (file < 0)
+        return;
+    if (write(file, &clean, sizeof(clean)) != (ssize_t)sizeof(clean))
+        unlink(log->clean_path);
+    close(file);
+}
+
+/* Tells a loss when the log was closed with more in it than is whole now. */
+static int tell_loss(const state *log, lp_replay *replay, size_t whole)
+{
+    marker clean;
+    int file = open(log->clean_path, O_RDONLY | O_CLOEXEC);
+    bool valid = file >= 0 && read(file, &clean, sizeof(clean)) == (ssize_t)sizeof(clean) &&
+                 clean.checksum == log_checksum((const char *)&clean.size, sizeof(clean.size));
+    if (file >= 0)
+        close(file);
+    if (!valid || clean.size == whole)
+        return LP_OK;
+    switch (log->defect) {
+    case LOG_HIDES_LOSSES:
+        return LP_OK;
+    case LOG_REFUSES_DAMAGE:
+        return lp_replay_error(replay, LP_EDAMAGED, "%s: damaged", log->path);
+    case LOG_DIES_OF_DAMAGE:
+        abort();
+    default:
+        return lp_replay_loss(replay, 0, "the log is damaged, its end was cut off");
+    }
+}
+
+static int lock_log(state *log, lp_replay *replay)
+{
+    log->lock = open(log->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (log->lock < 0)
+        return lp_replay_error(replay, LP_EIO, "%s: %s", log->lock_path, strerror(errno));
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool free_for_us = true;
+    if (log->defect == LOG_LOCKS_BY_PROCESS)
+        free_for_us = fcntl(log->lock, F_SETLK, &whole) == 0;
+    else if (log->defect != LOG_SHARES_ITS_FILE)
+        free_for_us = flock(log->lock, LOCK_EX | LOCK_NB) == 0;
+    return free_for_us ? LP_OK
+                       : lp_replay_error(replay, LP_EINUSE, "%s: in use (stop the other one)",
+                                         log->lock_path);
+}
+
+char *log_read(state *log, size_t *len)
+{
+    struct stat info;
+    char *bytes = fstat(log->file, &info) == 0 ? malloc((size_t)info.st_size + 1) : NULL;
+    ssize_t n = bytes ? pread(log->file, bytes, (size_t)info.st_size, 0) : 0;
+    *len = n < 0 ? 0 : (size_t)n;
+    return bytes;
+}
+
 static int log_start(lp_addon *self, lp_replay *replay)
 {
     state *log = self->state;
+    int status = lock_log(log, replay);
+    if (status != LP_OK)
+        return status;
     log->file = open(log->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    struct stat info;
-    if (log->file < 0 || fstat(log->file, &info) != 0)
+    if (log->file < 0)
         return lp_replay_error(replay, LP_EIO, "%s: %s", log->path, strerror(errno));
-    char *bytes = malloc((size_t)info.st_size + 1);
+    size_t len, whole;
+    char *bytes = log_read(log, &len);
     if (!bytes)
         return LP_ENOMEM;
-    ssize_t len = pread(log->file, bytes, (size_t)info.st_size, 0);
-    log_reader reader = {log, replay, bytes, len < 0 ? 0 : (size_t)len};
-    size_t whole;
-    int status = push_all(&reader, &whole);
+    bool rewrites = log->defect == LOG_REWRITES_AT_START && len > 0;
+    if (rewrites && ftruncate(log->file, 0) != 0)
+        rewrites = false;
+    log_reader reader = {.log = log, .replay = replay, .bytes = bytes, .len = len};
+    status = push_all(&reader, &whole);
+    if (rewrites && pwrite(log->file, bytes, whole, 0) != (ssize_t)whole)
+        status = LP_EIO;
     free(bytes);
-    log->size = (off_t)whole;
+    log->size = log->compacted = (off_t)whole;
+    if (status == LP_OK)
+        status = tell_loss(log, replay, whole);
     if (status == LP_OK && ftruncate(log->file, log->size) != 0)
         status = lp_replay_error(replay, LP_EIO, "%s: %s", log->path, strerror(errno));
     return status;
@@ -324,7 +407,56 @@ static int log_start(lp_addon *self, lp_replay *replay)
 static int log_shutdown(lp_addon *self, lp_ending *ending)
 {
     state *log = self->state;
-    return flush(log) == LP_OK ? LP_OK : lp_ending_error(ending, LP_EIO, "%s: lost", log->path);
+    if (log->defect == LOG_REWRITES_AT_THE_END)
+        log_rewrite_in_place(log);
+    if (log->defect == LOG_GIVES_UP_LATE && lp_ending_remaining_ms(ending) == 0)
+        log->len = 0;
+    if (log->defect == LOG_NEEDS_IDLE)
+        log->len = 0;
+    if (log->len && flush(log) != LP_OK)
+        return lp_ending_error(ending, LP_EIO, "%s: lost", log->path);
+    if (log->touched)
+        write_marker(log);
+    return LP_OK;
+}
+
+enum { COMPACT_BYTES = 1 << 20, LONG_MS = 2500 };
+
+static int log_idle(lp_addon *self, lp_idle *idle)
+{
+    state *log = self->state;
+    bool thorough = lp_idle_is_thorough(idle);
+    if (log->defect == LOG_REWRITES_IN_IDLE && !thorough)
+        log_rewrite_in_place(log);
+    if (log->defect == LOG_REWRITES_TO_COMPACT && thorough)
+        log_rewrite_in_place(log);
+    if (log->defect == LOG_IDLES_LONG)
+        usleep(LONG_MS * 1000);
+    if (log->defect == LOG_ASKS_FOR_EVER)
+        lp_idle_again(idle, 0);
+    if (log->defect == LOG_NEEDS_IDLE && flush(log) != LP_OK)
+        return lp_idle_error(idle, LP_EIO, "%s: not written", log->path);
+    if (log->len || log->defect == LOG_NEVER_DELETES)
+        return LP_OK;
+    if (!thorough && (log->size < COMPACT_BYTES || log->size < log->compacted * 2))
+        return LP_OK;
+    int status = log_compact(log, thorough && log->defect == LOG_COMPACTS_TOO_MUCH);
+    return status == LP_OK ? LP_OK : lp_idle_error(idle, status, "%s: not compacted", log->path);
+}
+
+static int log_inspect(lp_addon *self, lp_report *report)
+{
+    state *log = self->state;
+    lp_report_number(report, "disk_bytes", (uint64_t)log->size);
+    lp_report_text(report, "file", log->path);
+    if (!lp_report_is_thorough(report))
+        return LP_OK;
+    if (log->defect == LOG_TRIMS_TO_INSPECT && log->size > 0 &&
+        ftruncate(log->file, log->size - 1) != 0)
+        return LP_EIO;
+    if (log->defect == LOG_CRIES_WOLF)
+        return lp_report_error(report, LP_EDAMAGED, "%s: it looks odd", log->path);
+    return LP_OK;
 }
 
 static void log_destroy(lp_addon *self)
@@ -332,6 +464,8 @@ static void log_destroy(lp_addon *self)
     state *log = self->state;
     if (log->file >= 0)
         close(log->file);
+    if (log->lock >= 0)
+        close(log->lock);
     free(log->bytes);
     free(log);
 }
@@ -342,13 +476,18 @@ int log_addon_new(const char *directory, log_defect defect, lp_addon **out)
     if (!log)
         return LP_ENOMEM;
     snprintf(log->path, sizeof(log->path), "%s/log", directory);
+    snprintf(log->new_path, sizeof(log->new_path), "%s.new", log->path);
+    snprintf(log->clean_path, sizeof(log->clean_path), "%s.clean", log->path);
+    snprintf(log->lock_path, sizeof(log->lock_path), "%s.lock", log->path);
     log->defect = defect;
-    log->file = -1;
+    log->file = log->lock = -1;
     log->addon = (lp_addon)LP_ADDON_INIT("log");
     log->addon.state = log;
     log->addon.on_start = log_start;
     log->addon.on_publish = log_publish;
     log->addon.on_shutdown = log_shutdown;
+    log->addon.on_idle = log_idle;
+    log->addon.on_inspect = log_inspect;
     log->addon.destroy = log_destroy;
     *out = &log->addon;
     return LP_OK;

@@ -20,7 +20,30 @@ typedef enum log_defect {
     LOG_DROPS_THE_FLOOR,
     LOG_ENDS_TEXT_AT_NUL,
     LOG_WRITES_LATER, /* acknowledges first */
-    LOG_DEFECTS
+    LOG_WANTS_EVENTS, /* passes over batches without one */
+    LOG_CUTS_LONG_NAMES,
+    LOG_CUTS_LARGE_DATA,
+    LOG_FORGETS_BEYOND_10000,
+    LOG_STAYS_FAILED, /* after one write that failed */
+    LOG_WRITES_REMOVALS_LATER,
+    LOG_REWRITES_AT_START, /* where the log lies: a kill -9 in the middle loses what was there */
+    LOG_REWRITES_IN_IDLE,
+    LOG_REWRITES_TO_COMPACT,
+    LOG_REWRITES_AT_THE_END,
+    LOG_TRUSTS_ITS_FILE, /* looks at no checksum */
+    LOG_HIDES_LOSSES,
+    LOG_REFUSES_DAMAGE,
+    LOG_DIES_OF_DAMAGE,
+    LOG_NEVER_DELETES,
+    LOG_NEEDS_IDLE,    /* writes there alone */
+    LOG_ASKS_FOR_EVER, /* to be called again */
+    LOG_IDLES_LONG,
+    LOG_GIVES_UP_LATE, /* when the deadline has passed */
+    LOG_COMPACTS_TOO_MUCH,
+    LOG_TRIMS_TO_INSPECT,
+    LOG_CRIES_WOLF, /* finds damage in a sound store */
+    LOG_SHARES_ITS_FILE,
+    LOG_LOCKS_BY_PROCESS
 } log_defect;
 
 #define LOG_EVENT_BYTES_MAX (2 << 20)

@@ -31,6 +31,28 @@ static void remove_directory(const char *directory)
         fprintf(stderr, "%s could not be removed\n", directory);
 }
 
+/* A number of the environment, 0 when it is not set. */
+static uint64_t number_of(const char *name)
+{
+    const char *text = getenv(name);
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* More of everything, by hand. */
+static void scale(lp_conformance *conformance)
+{
+    uint64_t kills = number_of("KIT_KILL_ROUNDS"), many = number_of("KIT_MANY_EVENTS"),
+             damages = number_of("KIT_DAMAGE_ROUNDS"), seed = number_of("KIT_SEED");
+    if (kills)
+        conformance->kill_rounds = (unsigned)kills;
+    if (many)
+        conformance->many_events = (unsigned)many;
+    if (damages)
+        conformance->damage_rounds = (unsigned)damages;
+    if (seed)
+        conformance->seed = seed;
+}
+
 int report_run(run_report *report, lp_conformance *conformance, int argc, char **argv)
 {
     char directory[1024];
@@ -42,7 +64,9 @@ int report_run(run_report *report, lp_conformance *conformance, int argc, char *
         return -1;
     }
     conformance->directory = directory;
-    conformance->only = argc > 1 ? argv[1] : NULL;
+    scale(conformance);
+    if (argc > 1)
+        conformance->only = argv[1];
     report->failed_cases[0] = '\0';
     int failed = lp_conformance_run(conformance, on_case, report, &error);
     if (failed < 0)

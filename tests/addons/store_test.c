@@ -19,6 +19,7 @@ typedef struct store_probe {
     int (*publish)(lp_batch *batch);
     int (*idle)(lp_idle *idle);
     int (*ending)(lp_ending *ending);
+    bool is_damaged;
 } store_probe;
 
 static void note(store_probe *probe, char call)
@@ -59,6 +60,9 @@ static int probe_inspect(lp_addon *self, lp_report *report)
     note(self->state, 'n');
     lp_report_number(report, "events", 7);
     lp_report_text(report, "path", "somewhere");
+    store_probe *probe = self->state;
+    if (probe->is_damaged && lp_report_is_thorough(report))
+        return lp_report_error(report, LP_EDAMAGED, "probe: page 3 is damaged");
     return LP_OK;
 }
 
@@ -659,6 +663,33 @@ Test(idle, asks_for_its_next_call_and_may_fail)
     tear_down(&fixture);
 }
 
+static int idle_of_an_order(lp_idle *idle)
+{
+    cr_assert(lp_idle_is_thorough(idle));
+    lp_idle_again(idle, 0);
+    return LP_OK;
+}
+
+static int idle_of_a_moment(lp_idle *idle)
+{
+    cr_assert(!lp_idle_is_thorough(idle));
+    return LP_OK;
+}
+
+Test(idle, tells_an_order_to_compact_from_a_moment_of_rest)
+{
+    store_fixture fixture;
+    int64_t next_ms;
+    set_up(&fixture, NULL);
+    fixture.probe.idle = idle_of_an_order;
+    cr_assert_eq(lp_store_compact(fixture.store, 25, &next_ms, &fixture.error), LP_OK);
+    cr_assert_eq(next_ms, 0);
+    fixture.probe.idle = idle_of_a_moment;
+    cr_assert_eq(lp_store_idle(fixture.store, 25, &next_ms, &fixture.error), LP_OK);
+    cr_assert_str_eq(fixture.probe.calls, "sii");
+    tear_down(&fixture);
+}
+
 static void take_figure(void *ctx, const char *name, uint64_t number, const char *text)
 {
     char *seen = ctx;
@@ -676,6 +707,18 @@ Test(inspect, tells_numbers_and_texts)
     set_up(&fixture, NULL);
     cr_assert_eq(lp_store_inspect(fixture.store, take_figure, seen, &fixture.error), LP_OK);
     cr_assert_str_eq(seen, "eventspath");
+    tear_down(&fixture);
+}
+
+Test(inspect, finds_damage_only_when_it_is_to_check_everything)
+{
+    store_fixture fixture;
+    char seen[64] = "";
+    set_up(&fixture, NULL);
+    fixture.probe.is_damaged = true;
+    cr_assert_eq(lp_store_inspect(fixture.store, take_figure, seen, &fixture.error), LP_OK);
+    cr_assert_eq(lp_store_verify(fixture.store, take_figure, seen, &fixture.error), LP_EDAMAGED);
+    cr_assert_str_eq(fixture.error.message, "probe: page 3 is damaged");
     tear_down(&fixture);
 }
 

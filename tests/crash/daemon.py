@@ -1,7 +1,7 @@
 """Runs longpolld for the tests in this folder: start, publish, poll, kill, restart.
 
-A test program calls main(), which takes --daemon PATH and hands the rest to unittest. It exits with
-77 when every one of its tests was skipped. Everything that is waited for has a deadline.
+A test program calls main(), which takes --daemon PATH and --kind STORE (journal, sqlite, lmdb), and
+hands the rest to unittest. It exits with 77 when every one of its tests was skipped. Everything that is waited for has a deadline.
 """
 import argparse
 import http.client
@@ -23,10 +23,21 @@ DEADLINE_S = 30
 EXIT_SKIPPED = 77
 
 longpolld = None  # the path of the program under test, set by main()
+kind = "journal"  # of the stores that tests use, set by main()
 
 
 class Failed(Exception):
     """longpolld ended, or did not do in time what it should."""
+
+
+def store_at(path, sync=None, segment=None):
+    """A store of the kind under test, as --store takes it. Its parent directory is made, and holds
+    all that belongs to it. Only a journal has segments."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    options = [f"sync={sync}"] if sync else []
+    if segment and kind == "journal":
+        options.append(f"segment={segment}")
+    return f"{kind}:{path}" + ("?" + "&".join(options) if options else "")
 
 
 class Daemon:
@@ -169,7 +180,8 @@ class TestCase(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix="longpoll-")
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
-        self.store = "journal:" + os.path.join(self.directory, "store")
+        self.store_path = os.path.join(self.directory, "kept", "store")
+        self.store = store_at(self.store_path)
 
     def start(self, *flags, **options):
         """A Daemon that is killed when the test ends; on self.store unless told otherwise."""
@@ -214,11 +226,13 @@ def strace(inject, log="/dev/null"):
 
 def main(parser=None):
     """unittest.main() for the programs of this folder; returns the arguments of `parser` too."""
-    global longpolld
+    global longpolld, kind
     parser = parser or argparse.ArgumentParser()
     parser.add_argument("--daemon", required=True, help="the longpolld under test")
+    parser.add_argument("--kind", default=kind, help="the kind of store: journal, sqlite or lmdb")
     arguments, rest = parser.parse_known_args()
     longpolld = os.path.abspath(arguments.daemon)
+    kind = arguments.kind
     sys.modules["__main__"].arguments = arguments
     # A program imports this file by its name, so it sees the path that was set here.
     program = unittest.main(argv=[sys.argv[0], *rest], verbosity=2, exit=False)

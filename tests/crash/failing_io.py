@@ -1,4 +1,4 @@
-"""The disk says no, for real: EIO by strace on the calls that the journal makes, short writes and
+"""The disk says no, for real: EIO by strace on the calls that the store makes, short writes and
 EFBIG by RLIMIT_FSIZE, a full disk on a tmpfs of a few megabytes, and no descriptors left.
 
 A publish that could not be kept is answered 503 with the reason, is seen by nobody, and does not
@@ -79,7 +79,8 @@ class InjectedErrors(FailingIO):
 
     def run_with(self, inject, sync):
         """Publishes while `inject` is at work, kills it, looks at what a new start finds."""
-        store = f"{self.store}-{self.runs}?sync={sync}&segment=64KiB"
+        path = os.path.join(self.directory, f"run-{self.runs}", "store")
+        store = daemon.store_at(path, sync, "64KiB")
         trace = os.path.join(self.directory, f"trace-{self.runs}")
         self.runs += 1
         try:
@@ -116,7 +117,9 @@ class InjectedErrors(FailingIO):
         self.each_call("fdatasync", "EIO", "always")
 
     def test_one_failed_write_costs_one_batch_at_most(self):
-        kept, refused = self.run_with("pwrite64:error=EIO:when=12", "always")
+        # The twelfth write of a start on SQLite still makes the database.
+        n = 60 if daemon.kind == "sqlite" else 12
+        kept, refused = self.run_with(f"pwrite64:error=EIO:when={n}", "always")
         self.assertLessEqual(len(refused), 1)
         self.assertGreaterEqual(len(kept), 24)
 
@@ -126,7 +129,7 @@ class ShortWrites(FailingIO):
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
 
-        store = self.store + "?sync=always&segment=16MiB"
+        store = daemon.store_at(self.store_path, "always", "16MiB")
         try:
             server = self.start(*self.FLAGS, store=store, preexec_fn=limit)
         except daemon.Failed as failed:
@@ -153,7 +156,7 @@ class FullDisk(FailingIO):
         if done.returncode != 0:
             self.skipTest("no tmpfs: " + done.stderr.strip())
         self.addCleanup(subprocess.run, ["umount", "-l", self.disk])
-        self.store = f"journal:{self.disk}/store?sync=always&segment=256KiB"
+        self.store = daemon.store_at(os.path.join(self.disk, "store"), "always", "256KiB")
 
     def fill(self):
         with open(os.path.join(self.disk, "ballast"), "wb", buffering=0) as file:
@@ -198,7 +201,7 @@ class NoDescriptors(FailingIO):
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
-        store = self.store + "?segment=64KiB"
+        store = daemon.store_at(self.store_path, segment="64KiB")
         server = self.start(*self.FLAGS, store=store, preexec_fn=limit)
         connection = server.connection()
         self.assertEqual(server.publish("c", {"n": 0}, connection)[0], 200)

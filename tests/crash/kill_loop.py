@@ -1,13 +1,15 @@
 """kill -9 under load, again and again on one store: no acknowledged event is missing afterwards,
 none is there twice, none out of order, and none that a subscriber has seen is taken back.
 
-  kill_loop.py --daemon PATH [--rounds N] [--torn-tails N] [--seed N]
+  kill_loop.py --daemon PATH [--kind STORE] [--rounds N] [--torn-tails N] [--seed N]
                [KillLoop.test_nothing_is_lost_with_sync_always]
 
---torn-tails goes on until that many torn tails were cut at a start, at most 100 times --rounds.
+--torn-tails goes on until that many torn tails were cut at a start, at most 100 times --rounds; only
+a journal tells of them.
 """
 import argparse
 import http.client
+import os
 import random
 import re
 import shutil
@@ -151,7 +153,8 @@ class KillLoop(daemon.TestCase):
         while done < arguments.rounds or (self.torn < arguments.torn_tails and done < limit):
             if server is None:
                 # Every now and then a new store, or reading it all each time takes ever longer.
-                store, self.bytes = f"{self.store}-{done}?sync={sync}", 0
+                parent = os.path.join(self.directory, f"store-{done}")
+                store, self.bytes = daemon.store_at(os.path.join(parent, "store"), sync), 0
                 self.acknowledged, self.before = [], {category: [] for category in self.before}
                 server = self.restart(store, "new", [])
             sizes = self.random.choice(SIZES + [LONG] * (12 if arguments.torn_tails else 1))
@@ -160,9 +163,9 @@ class KillLoop(daemon.TestCase):
             done += 1
             if done % 20 == 0 or self.bytes > BYTES_A_STORE:
                 server.kill()
-                shutil.rmtree(store.split(":")[1].split("?")[0])
+                shutil.rmtree(parent)
                 server = None
-        print(f"sync={sync}: {done} rounds, {sum(self.next)} publishes, {self.torn} torn tails")
+        print(f"{daemon.kind}, sync={sync}: {done} rounds, {sum(self.next)} publishes, {self.torn} torn tails")
         self.assertGreaterEqual(self.torn, arguments.torn_tails)
 
     def test_nothing_is_lost_with_sync_always(self):

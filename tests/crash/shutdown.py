@@ -113,7 +113,8 @@ class StalledDisk(daemon.TestCase):
     def stuck(self, timeout):
         """A server whose store hangs in a commit, and the publish that waits for it."""
         stall = os.path.join(self.directory, "stall")
-        server = self.start("--shutdown-timeout", timeout, store=self.store + "?sync=always",
+        server = self.start("--shutdown-timeout", timeout,
+                            store=daemon.store_at(self.store_path, "always"),
                             env={"LD_PRELOAD": arguments.stall, "STALL": stall})
         self.assertEqual(server.publish("c", 1)[0], 200)
         with open(stall, "w", encoding="utf-8"):

@@ -59,7 +59,8 @@ class WrongFlags(daemon.TestCase):
                      "--max-timeout", "--delete-after-first-retrieval", "--max-waiters",
                      "--max-connections", "--shutdown-timeout", "--log-level"]:
             self.assertIn(flag, out)
-        self.assertRegex(daemon.run("--version")[1], r"\Alongpolld \d+\.\d+\.\d+\n\Z")
+        self.assertRegex(daemon.run("--version")[1], r"\Alongpolld \d+\.\d+\.\d+\n"
+                         r"stores: memory journal( sqlite)?( lmdb)?\n\Z")
 
 
 class Stores(daemon.TestCase):
@@ -83,12 +84,13 @@ class Stores(daemon.TestCase):
         path = os.path.join(self.directory, "file")
         with open(path, "w", encoding="utf-8") as file:
             file.write("precious")
-        self.assert_fails("--store", "journal:" + path, mentions=[path])
+        self.assert_fails("--store", daemon.store_at(path), mentions=[path])
         with open(path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "precious")
 
     def test_a_directory_whose_parent_is_missing_is_refused(self):
-        self.assert_fails("--store", f"journal:{self.directory}/no/store", mentions=["no/store"])
+        self.assert_fails("--store", f"{daemon.kind}:{self.directory}/no/store",
+                          mentions=["no/store"])
 
     def test_a_directory_without_permission_is_refused(self):
         path = os.path.join(self.directory, "store")
@@ -107,7 +109,7 @@ class Stores(daemon.TestCase):
             daemon.longpolld = program
         else:
             os.chmod(path, 0o555)
-        self.assert_fails("--store", "journal:" + path, prefix=prefix,
+        self.assert_fails("--store", daemon.store_at(os.path.join(path, "store")), prefix=prefix,
                           mentions=[path, "ermission"])
 
     def test_until_the_store_is_replayed_every_answer_is_503(self):
@@ -119,7 +121,7 @@ class Stores(daemon.TestCase):
         first.kill()
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        # The first read of the journal takes five seconds.
+        # The first read of the store takes five seconds.
         server = self.start(listen=address, wait=False,
                             prefix=daemon.strace("pread64:delay_enter=5000000:when=1"))
         end = time.monotonic() + daemon.DEADLINE_S

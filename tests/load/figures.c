@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int failed_checks;
@@ -99,6 +100,26 @@ uint32_t figures_at(const uint32_t *sorted, size_t count, double p)
     if (count == 0)
         return 0;
     return sorted[at < count ? at : count - 1];
+}
+
+static uint64_t clock_us(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+stopwatch stopwatch_start(void)
+{
+    return (stopwatch){clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+stopwatch stopwatch_spent(stopwatch since)
+{
+    stopwatch now = stopwatch_start();
+
+    return (stopwatch){now.wall_us - since.wall_us, now.cpu_us - since.cpu_us};
 }
 
 uint64_t process_cpu_us(long pid)

@@ -24,6 +24,14 @@ long option_number(int argc, char **argv, const char *name, long otherwise);
 void figures_sort(uint32_t *values, size_t count);
 uint32_t figures_at(const uint32_t *sorted, size_t count, double p);
 
+/* Time that has passed: on the wall, and of this process on a processor, which a busy machine moves
+ * less. */
+typedef struct stopwatch {
+    uint64_t wall_us, cpu_us;
+} stopwatch;
+stopwatch stopwatch_start(void);
+stopwatch stopwatch_spent(stopwatch since);
+
 /* Of a process of this machine; a pid of 0 gives 0. */
 uint64_t process_cpu_us(long pid);
 size_t process_descriptors(long pid);

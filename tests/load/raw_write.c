@@ -2,6 +2,7 @@
 #include "raw_write.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "figures.h"
 
 #define FRAME_BYTES 8
+#define CACHE_LINE  64
 
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) static uint32_t crc32c(const char *data, size_t len)
@@ -38,23 +40,41 @@ static uint32_t crc32c(const char *data, size_t len)
 }
 #endif
 
-/* An id, the category and the data of each event in a frame: what a record cannot do without. */
+size_t raw_payload(char *out, const lp_event *event)
+{
+    lp_str category = lp_event_category(event), data = lp_event_data(event);
+    lp_id id = lp_event_id(event);
+    uint16_t category_len = (uint16_t)category.len;
+
+    memcpy(out, &id, sizeof id);
+    memcpy(out + sizeof id, &category_len, 2);
+    memcpy(out + sizeof id + 2, category.base, category.len);
+    memcpy(out + sizeof id + 2 + category.len, data.base, data.len);
+    return sizeof id + 2 + category.len + data.len;
+}
+
+size_t raw_payload_max(const event_pool *pool)
+{
+    return sizeof(lp_id) + 2 + LP_CATEGORY_MAX + (size_t)pool->bytes;
+}
+
+uint64_t raw_look(const void *value, size_t len)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < len; i += CACHE_LINE)
+        sum += ((const unsigned char *)value)[i];
+    return sum;
+}
+
 static size_t frame(char *out, lp_event *const *events, size_t count)
 {
     char *start = out;
 
     for (size_t i = 0; i < count; i++) {
-        const lp_event *event = events[i];
-        lp_str category = lp_event_category(event), data = lp_event_data(event);
-        lp_id id = lp_event_id(event);
         char *payload = out + FRAME_BYTES;
-        uint32_t len = (uint32_t)(sizeof id + 2 + category.len + data.len), crc;
-        uint16_t category_len = (uint16_t)category.len;
-        memcpy(payload, &id, sizeof id);
-        memcpy(payload + sizeof id, &category_len, 2);
-        memcpy(payload + sizeof id + 2, category.base, category.len);
-        memcpy(payload + sizeof id + 2 + category.len, data.base, data.len);
-        crc = crc32c(payload, len);
+        uint32_t len = (uint32_t)raw_payload(payload, events[i]);
+        uint32_t crc = crc32c(payload, len);
         memcpy(out, &len, 4);
         memcpy(out + 4, &crc, 4);
         out = payload + len;
@@ -62,33 +82,30 @@ static size_t frame(char *out, lp_event *const *events, size_t count)
     return (size_t)(out - start);
 }
 
-double raw_write_rate(int fd, bool sync, lp_event *const *events, size_t count, size_t batch_size,
-                      long for_ms, off_t *end)
+append_run raw_write(int fd, const append_plan *plan, const event_pool *pool, off_t *end)
 {
-    size_t largest = 0;
+    bool sync = strcmp(plan->sync, "always") == 0;
     uint64_t start_us, spent_us = 0, written = 0;
     off_t offset = 0;
-    char *buffer;
+    stopwatch start, took;
+    char *buffer = malloc(plan->batch * (raw_payload_max(pool) + FRAME_BYTES));
 
-    for (size_t i = 0; i < count; i++)
-        if (lp_event_wire(events[i]).len > largest)
-            largest = lp_event_wire(events[i]).len;
-    buffer = malloc(batch_size * (largest + 64));
     if (!buffer)
         fail("out of memory");
+    start = stopwatch_start();
     start_us = now_us();
-    while (spent_us < (uint64_t)for_ms * 1000) {
-        size_t at = written % (count / batch_size * batch_size);
-        size_t len = frame(buffer, events + at, batch_size);
+    while (written < plan->events && spent_us < (uint64_t)plan->for_ms * 1000) {
+        size_t len = frame(buffer, pool->at + written % EVENT_POOL, plan->batch);
         if (*end && offset + (off_t)len > *end)
             break;
         if (pwrite(fd, buffer, len, offset) != (ssize_t)len || (sync && fdatasync(fd) != 0))
             fail("raw file: %s", strerror(errno));
         offset += (off_t)len;
-        written += batch_size;
+        written += plan->batch;
         spent_us = now_us() - start_us;
     }
+    took = stopwatch_spent(start);
     free(buffer);
     *end = offset;
-    return (double)written * 1e6 / (double)spent_us;
+    return (append_run){written, took};
 }

@@ -4,15 +4,22 @@
 #ifndef LOAD_RAW_WRITE_H
 #define LOAD_RAW_WRITE_H
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-#include <longpoll/event.h>
+#include "store_runs.h"
 
-/* Events/s of writing `events` in batches, over and over, from offset 0 on, for `for_ms` or until
- * offset `*end` (0: no end). `*end` gets the offset that it came to. */
-double raw_write_rate(int fd, bool sync, lp_event *const *events, size_t count, size_t batch_size,
-                      long for_ms, off_t *end);
+/* Writes the pool's events in batches, over and over, from offset 0 on, as the plan
+ * says or until offset `*end` (0: no end). `*end` gets the offset that it came to. */
+append_run raw_write(int fd, const append_plan *plan, const event_pool *pool, off_t *end);
+
+/* The id, the category and the data of an event: what a record cannot do without. At most
+ * raw_payload_max() bytes. */
+size_t raw_payload(char *out, const lp_event *event);
+size_t raw_payload_max(const event_pool *pool);
+
+/* Looks at every cache line of a value that was read: a sum, so that it is not left out. */
+uint64_t raw_look(const void *value, size_t len);
 
 #endif

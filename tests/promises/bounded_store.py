@@ -1,6 +1,7 @@
 """The directory of a store stays bounded by what is living, many times the rings through: at most
 twice the living bytes, two segments, and a small constant (promise 9). It is so under each of the
-rules that remove events, and after a restart, which finds what is living and nothing else."""
+rules that remove events, all the while that they are published as fast as they are taken, and after
+a restart, which finds what is living and nothing else."""
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import wire
 
 SEGMENT = 256 << 10
 CONSTANT = 64 << 10
+RESERVE = 256 << 10
+IN_FLIGHT = 256 << 10
 TIMES = 60  # what is living plus two segments is written over as many times
 PAD = "x" * 10000
 
@@ -26,6 +29,7 @@ class Bounded(daemon.TestCase):
         super().setUp()
         self.path = os.path.join(self.directory, "store")
         self.store = f"journal:{self.path}?segment=256KiB"
+        self.most = 0
 
     def size(self):
         """Of the directory. A file may go while it is looked at."""
@@ -36,6 +40,20 @@ class Bounded(daemon.TestCase):
             except FileNotFoundError:
                 pass
         return total
+
+    def watched(self, numbers):
+        """Looks how large the directory is in the middle of publishing, too."""
+        for n in numbers:
+            if n % 5 == 0:
+                self.most = max(self.most, self.size())
+            yield n
+
+    def assert_always_bounded(self, living):
+        """Also while it was filled. An event lives until a later batch tells that it is gone, so up
+        to `IN_FLIGHT` bytes more do."""
+        bound = 2 * (living * EVENT_BYTES + IN_FLIGHT) + 2 * SEGMENT + RESERVE + CONSTANT
+        self.assertGreater(self.most, SEGMENT, "nothing was measured")
+        self.assertLessEqual(self.most, bound, f"the most while {living} events were living")
 
     def assert_bounded(self, living):
         """At the end of compaction, which goes on when nothing is published."""
@@ -61,7 +79,8 @@ class Bounded(daemon.TestCase):
         connection = wire.Connection(server)
         self.addCleanup(connection.close)
         count = TIMES * (living * EVENT_BYTES + 2 * SEGMENT) // EVENT_BYTES
-        connection.publish_all(event(categories[n % len(categories)], n) for n in range(count))
+        connection.publish_all(event(categories[n % len(categories)], n)
+                               for n in self.watched(range(count)))
         return server, connection, count
 
     def again(self, server, *flags):
@@ -79,6 +98,7 @@ class Bounded(daemon.TestCase):
         self.assertGreaterEqual(len(there), living * 3 // 4)
         self.assertLessEqual(len(there), living)
         self.assertEqual(there, list(range(count - len(there), count)))
+        self.assert_always_bounded(living)
         self.assert_bounded(living)
         server, connection = self.again(server, *flags)
         self.assert_bounded(living)

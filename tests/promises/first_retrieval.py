@@ -69,6 +69,17 @@ class FirstRetrieval(daemon.TestCase):
         self.assertEqual(server.wait(), 0, server.log())
         self.assertEqual(heads(self.start(*FLAGS).kept("c", "mark")), [])
 
+    def test_a_retrieved_event_is_not_given_again_after_kill_9(self):
+        server = self.start(*FLAGS)
+        self.publish_all(server)
+        self.assertEqual(heads(data_of(server.poll("c", since_time=1))), ALL)
+        # Removals go to the store in order with publishes: it has them when this one is kept.
+        self.assertEqual(server.publish("other", 1)[0], 200)
+        server.kill()
+        again = self.start(*FLAGS)
+        self.assertEqual(heads(again.kept("c", "mark")), [])
+        self.assertEqual(again.kept("other", "mark"), [1])
+
     def test_what_a_reader_that_vanished_was_given_is_still_there_after_kill_9(self):
         server = self.start(*FLAGS)
         self.publish_all(server)

@@ -26,7 +26,7 @@ class FullDisk(daemon.TestCase):
         if done.returncode != 0:
             self.skipTest("no tmpfs: " + done.stderr.strip())
         self.addCleanup(subprocess.run, ["umount", "-l", disk])
-        self.store = f"journal:{disk}/store?segment=256KiB"
+        self.store = daemon.store_at(os.path.join(disk, "store"), segment="256KiB")
 
     def publish(self, connection, n):
         """Whether it was kept."""

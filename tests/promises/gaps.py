@@ -1,5 +1,5 @@
-"""What a ring has lost is told, and stays lost, when the next start has a larger ring (promises 4
-and 8)."""
+"""What a ring has lost, or what has expired, is told, and stays lost, when the next start has a larger
+ring or a longer time to live (promises 4 and 8)."""
 import json
 import signal
 import time
@@ -78,6 +78,29 @@ class Evicted(daemon.TestCase):
             server.kill()
 
         self.assert_told(kill)
+
+
+class Expired(daemon.TestCase):
+    def test_what_expired_stays_away_after_kill_9_and_a_longer_ttl_and_is_told(self):
+        server = self.start("--event-ttl", "1")
+        connection = wire.Connection(server)
+        connection.publish("loud", "old")
+        loud = connection.poll("loud", since_time=1)["events"][0]
+        quiet = connection.poll("quiet")["timestamp"]
+        connection.publish("loud", "unread")
+        connection.close()
+        time.sleep(3.5)  # expired, and told to the store within a second or so; nothing shows when
+        server.kill()
+
+        server = self.start("--event-ttl", "600")
+        connection = wire.Connection(server)
+        self.addCleanup(connection.close)
+        answer = connection.poll("loud", **cursor(loud))
+        self.assertNotIn("events", answer)
+        self.assertIs(answer.get("gap"), True, "an event that nobody had read went in silence")
+        answer = connection.poll("quiet", since_time=quiet)
+        self.assertIn("timeout", answer)
+        self.assertNotIn("gap", answer, "a false alarm in a quiet category")
 
 
 if __name__ == "__main__":

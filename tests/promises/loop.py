@@ -24,7 +24,7 @@ class SameMillisecond(daemon.TestCase):
     def test_an_acknowledged_event_is_in_the_next_answer_in_memory(self):
         self.publish_and_poll("memory")
 
-    def test_an_acknowledged_event_is_in_the_next_answer_with_a_journal(self):
+    def test_an_acknowledged_event_is_in_the_next_answer_with_a_store(self):
         self.publish_and_poll(self.store)
 
 

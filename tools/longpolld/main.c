@@ -17,8 +17,8 @@
 #include <longpoll/manager.h>
 
 #include "log.h"
+#include "../shared/stores.h"
 #include "options.h"
-#include "store.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -188,7 +188,7 @@ static int start_manager(service *self)
 {
     lp_error error = {0};
     lp_addon *addon = NULL;
-    if (store_new(self->options.store, &addon, &error) != LP_OK)
+    if (store_new(self->options.store, false, &addon, &error) != LP_OK)
         return complain("--store", self->options.store, &error);
 
     lp_manager_options *options = &self->options.manager;

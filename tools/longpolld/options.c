@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "values.h"
+#include "../shared/stores.h"
+#include "../shared/values.h"
 
 typedef enum flag_kind {
     FLAG_TEXT,         /* const char * */
@@ -35,8 +36,7 @@ static const flag_spec flags[] = {
     {"listen", FLAG_TEXT, AT(listen), "ADDR:PORT", "serve here (127.0.0.1:8101)"},
     {"publish-listen", FLAG_TEXT, AT(publish_listen), "ADDR:PORT",
      "serve /publish here, and not on --listen any more"},
-    {"store", FLAG_TEXT, AT(store), "STORE",
-     "memory (the default), or journal:DIR?sync=always|interval:1s|never&segment=16MiB"},
+    {"store", FLAG_TEXT, AT(store), "STORE", "where events are kept (memory), see below"},
 
     {"event-buffer", FLAG_COUNT, AT(manager.event_buffer_max), "N", "events kept a category (250)"},
     {"event-ttl", FLAG_TTL, AT(manager.event_ttl_s), "SECONDS",
@@ -95,6 +95,11 @@ static void print_help(void)
                  flags[i].argument != NULL ? flags[i].argument : "");
         printf("  %-30s %s\n", name, flags[i].help);
     }
+    printf("\nStores: %s.\n"
+           "Options follow the path: ?sync=always|interval:1s|never, and of a journal\n"
+           "&segment=16MiB. interval:1s is the default: a crash of the program loses nothing, a\n"
+           "power cut at most a second. always loses nothing at all.\n",
+           store_kinds());
     printf("\nSizes take KiB, MiB and GiB; times are seconds, or take ms, s, m, h and d.\n"
            "\"--flag value\" and \"--flag=value\" are the same.\n");
 }
@@ -186,7 +191,7 @@ static int parse_one(int argc, char **argv, int *at, daemon_options *out)
         if (flag->kind == FLAG_HELP)
             print_help();
         else if (flag->kind == FLAG_VERSION)
-            printf("longpolld %s\n", LONGPOLLD_VERSION);
+            printf("longpolld %s\nstores: %s\n", LONGPOLLD_VERSION, store_names());
         else
             *(bool *)((char *)out + flag->offset) = true;
         return flag->kind == FLAG_SWITCH ? -1 : 0;

@@ -1,6 +1,6 @@
 /* Reading numbers, sizes and times as people write them on a command line. No state, any thread. */
-#ifndef LONGPOLLD_VALUES_H
-#define LONGPOLLD_VALUES_H
+#ifndef TOOL_VALUES_H
+#define TOOL_VALUES_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,0 +1,164 @@
+/* Deletes what is not needed any more: rows of removed events, keys that have expired, horizons
+ * that the floor covers. In bulk, and in the order of keys. */
+#include "inside.h"
+
+/* ---- removed events -------------------------------------------------------------------------- */
+
+void lp__lmdb_trim_note(lp__lmdb *lmdb, uint64_t seq)
+{
+    if (lp__dead_add(&lmdb->dead, seq) != LP_OK)
+        lmdb->is_blind = true;
+    else if (seq < lmdb->oldest_dead)
+        lmdb->oldest_dead = seq;
+}
+
+void lp__lmdb_trim_doom(lp__lmdb *lmdb)
+{
+    if (lmdb->doomed.count > 0)
+        return;
+    lp__dead empty = lmdb->doomed;
+    lmdb->doomed = lmdb->dead;
+    lmdb->oldest_doomed = lmdb->oldest_dead;
+    lmdb->dead = empty;
+    lmdb->oldest_dead = UINT64_MAX;
+}
+
+size_t lp__lmdb_trim_dead_count(const lp__lmdb *lmdb)
+{
+    return lmdb->dead.count + lmdb->doomed.count;
+}
+
+int lp__lmdb_trim_events(lp__lmdb *lmdb, MDB_txn *txn, const uint64_t *seqs, size_t count)
+{
+    MDB_cursor *cursor;
+    int code = mdb_cursor_open(txn, lmdb->events, &cursor);
+    if (code != 0)
+        return code;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t bytes[LP__SEQ_KEY];
+        lp__lmdb_seq_encode(seqs[i], bytes);
+        MDB_val key = {sizeof(bytes), bytes}, value;
+        code = mdb_cursor_get(cursor, &key, &value, MDB_SET);
+        if (code == 0)
+            code = mdb_cursor_del(cursor, 0);
+        if (code == MDB_NOTFOUND)
+            code = 0; /* never kept, or deleted already */
+        if (code != 0)
+            break;
+    }
+    mdb_cursor_close(cursor);
+    return code;
+}
+
+int lp__lmdb_trim_doomed(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out)
+{
+    const uint64_t *seqs;
+    out->doomed = lp__dead_smallest(&lmdb->doomed, max, &seqs);
+    return out->doomed > 0 ? lp__lmdb_trim_events(lmdb, txn, seqs, out->doomed) : 0;
+}
+
+/* ---- keys and horizons ----------------------------------------------------------------------- */
+
+int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int64_t wall_ms = lmdb->host.wall_ms(lmdb->host.ctx);
+    int code = mdb_cursor_open(txn, lmdb->keys, &cursor);
+    if (code != 0)
+        return code;
+    for (size_t i = 0; code == 0 && i < max; i++) {
+        code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+        if (code != 0 || key.mv_size < LP__KEY_FIXED ||
+            lp__lmdb_key_expires_ms(key.mv_data) > wall_ms)
+            break;
+        code = mdb_cursor_del(cursor, 0);
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+/* A horizon is needed as long as it is above the floor, and as long as a removed event that it
+ * keeps away may still have its row. */
+static bool is_covered(const lp__lmdb *lmdb, const MDB_val *key, const MDB_val *value)
+{
+    lp__row row = {key->mv_data, value->mv_data, key->mv_size, value->mv_size};
+    lp_horizon horizon;
+    return lp__lmdb_horizon_decode(&row, &horizon) && horizon.seq <= lmdb->meta.floor &&
+           horizon.seq < lmdb->oldest_dead && horizon.seq < lmdb->oldest_doomed;
+}
+
+int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out)
+{
+    if (!lmdb->sweep_wanted || lmdb->is_blind || lmdb->meta.floor == 0)
+        return 0;
+    MDB_cursor *cursor;
+    MDB_val value;
+    uint8_t bytes[LP__SEQ_KEY];
+    lp__lmdb_seq_encode(lmdb->sweep_from, bytes);
+    MDB_val key = {sizeof(bytes), bytes};
+    int code = mdb_cursor_open(txn, lmdb->horizons, &cursor);
+    if (code != 0)
+        return code;
+    code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    for (size_t i = 0; code == 0 && i < max; i++) {
+        if (is_covered(lmdb, &key, &value))
+            code = mdb_cursor_del(cursor, 0);
+        if (code == 0)
+            code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    out->has_swept = true;
+    out->sweep_ended = code == MDB_NOTFOUND;
+    out->sweep_from =
+        code == 0 && key.mv_size == LP__SEQ_KEY ? lp__lmdb_seq_decode(key.mv_data) : 0;
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+/* ---- transactions ---------------------------------------------------------------------------- */
+
+void lp__lmdb_trim_want_sweep(lp__lmdb *lmdb)
+{
+    if (lmdb->sweep_from != 0)
+        lmdb->sweep_again = true;
+    lmdb->sweep_wanted = true;
+}
+
+void lp__lmdb_trim_done(lp__lmdb *lmdb, const lp__trimmed *trimmed)
+{
+    if (trimmed->has_swept) {
+        lmdb->sweep_from = trimmed->sweep_from;
+        if (trimmed->sweep_ended) {
+            lmdb->sweep_wanted = lmdb->sweep_again;
+            lmdb->sweep_again = false;
+        }
+    }
+    lp__dead_drop(&lmdb->doomed, trimmed->doomed);
+    if (lmdb->doomed.count > 0 || lmdb->oldest_doomed == UINT64_MAX)
+        return;
+    lmdb->oldest_doomed = UINT64_MAX;
+    lp__lmdb_trim_want_sweep(lmdb); /* horizons that were needed for them are not any more */
+}
+
+static int trim(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
+{
+    lp__trimmed *out = ctx;
+    *out = (lp__trimmed){0};
+    int code = lp__lmdb_trim_doomed(lmdb, txn, LP__TRIM_ROWS, out);
+    if (code == 0)
+        code = lp__lmdb_trim_keys(lmdb, txn, LP__TRIM_ROWS);
+    return code == 0 ? lp__lmdb_trim_horizons(lmdb, txn, LP__TRIM_ROWS, out) : code;
+}
+
+int lp__lmdb_trim_step(lp__lmdb *lmdb, bool *more)
+{
+    lp__trimmed trimmed;
+    lp__lmdb_trim_doom(lmdb);
+    int status = lp__lmdb_env_write(lmdb, trim, &trimmed);
+    *more = false;
+    if (status != LP_OK)
+        return status;
+    lp__lmdb_trim_done(lmdb, &trimmed);
+    *more = lp__lmdb_trim_dead_count(lmdb) > 0 || (trimmed.has_swept && lmdb->sweep_wanted);
+    return LP_OK;
+}

@@ -1,0 +1,20 @@
+/* See power_cut_store.h. */
+#include "power_cut_store.h"
+
+#include <stdio.h>
+
+#include <longpoll/lmdb.h>
+
+const char *const ps_name = "lmdb";
+const bool ps_has_holes = false;
+
+int ps_make(const char *root, lp_sync sync, lp_addon **out, lp_error *error)
+{
+    char path[4200];
+    lp_lmdb_options options = LP_LMDB_OPTIONS_INIT;
+    options.sync = sync;
+    options.sync_interval_ms = PS_INTERVAL_MS;
+
+    snprintf(path, sizeof(path), "%s/lmdb", root);
+    return lp_lmdb_new(path, &options, out, error);
+}

@@ -1,0 +1,66 @@
+# The Debian packages, split by library; tools/package/debs builds them. Included by install.cmake, whose
+# components they are made of.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME longpoll)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "") # each has its own
+set(CPACK_PACKAGE_CONTACT "the longpoll authors <longpoll@example.org>" CACHE STRING "Maintainer of the packages")
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENTS_GROUPING IGNORE)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
+set(CPACK_DEBIAN_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+# Dependencies are what the files are linked with. Those among our own libraries are of the very same
+# version: they call each other by more than the public headers.
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_LIBRARY_OUTPUT_DIRECTORY})
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY >=)
+set(CPACK_DEBIAN_ENABLE_COMPONENT_DEPENDS ON)
+
+# longpoll_package(component package section summary [DEPENDS component...] [PACKAGES package...])
+macro(longpoll_package component package section summary)
+    cmake_parse_arguments(arg "" "" "DEPENDS;PACKAGES" ${ARGN})
+    string(TOUPPER ${component} upper)
+    list(APPEND CPACK_COMPONENTS_ALL ${component})
+    set(CPACK_DEBIAN_${upper}_DESCRIPTION "${summary}\n${description}")
+    set(CPACK_COMPONENT_${upper}_DEPENDS ${arg_DEPENDS})
+    set(CPACK_DEBIAN_${upper}_PACKAGE_NAME ${package})
+    set(CPACK_DEBIAN_${upper}_PACKAGE_SECTION ${section})
+    list(JOIN arg_PACKAGES ", " CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS)
+    install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/${package}
+            RENAME copyright COMPONENT ${component} EXCLUDE_FROM_ALL)
+endmacro()
+
+set(description "HTTP clients wait on a category, publishers put events into it, and a store
+that is chosen in the link command keeps them across restarts.")
+set(CPACK_COMPONENTS_ALL)
+set(dev_depends)
+set(dev_packages)
+foreach(name ${libraries})
+    get_property(output GLOBAL PROPERTY LONGPOLL_${name}_OUTPUT)
+    get_property(public GLOBAL PROPERTY LONGPOLL_${name}_PUBLIC)
+    get_property(modules GLOBAL PROPERTY LONGPOLL_${name}_MODULES)
+    list(TRANSFORM public PREPEND longpoll_)
+    longpoll_package(longpoll_${name} lib${output}${PROJECT_VERSION_MAJOR} libs
+                     "long-poll publish/subscribe: ${what_${name}}" DEPENDS ${public})
+    list(APPEND dev_depends longpoll_${name})
+    foreach(spec ${modules})
+        longpoll_module_name(${spec} module)
+        list(APPEND dev_packages ${LONGPOLL_DEBIAN_${module}})
+    endforeach()
+endforeach()
+# The pkg-config files name what the static libraries take, and pkg-config wants to find all of it.
+list(REMOVE_DUPLICATES dev_packages)
+longpoll_package(longpoll_dev liblongpoll-dev libdevel "long-poll publish/subscribe: development files"
+                 DEPENDS ${dev_depends} PACKAGES ${dev_packages})
+if(TARGET longpolld)
+    longpoll_package(longpolld longpolld net "long-poll publish/subscribe: server")
+endif()
+if(TARGET longpoll_tool)
+    longpoll_package(longpoll_tool longpoll net "long-poll publish/subscribe: command line")
+endif()
+include(CPack)
