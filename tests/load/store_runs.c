@@ -190,10 +190,13 @@ append_run store_append(const char *kind, const append_plan *plan, uint64_t reta
                         event_pool *pool, uint64_t *disk)
 {
     appending a = begin(kind, plan->directory, plan->sync, pool);
+    /* The rings are full, and room has been used again. Whole pools: each event removes the one
+     * `retain` before it, so none may be left out in between. */
+    uint64_t pools = (4 * retain + EVENT_POOL - 1) / EVENT_POOL;
     append_run run;
 
     a.retain = retain;
-    append_untimed(&a, 4 * retain); /* the rings are full, and room has been used again */
+    append_untimed(&a, pools * EVENT_POOL);
     run = append_timed(&a, plan);
     *disk = directory_disk_bytes(plan->directory);
     end(&a);
