@@ -3,7 +3,6 @@
 #include "kit.h"
 
 #define BATCHES_BEFORE 3
-#define BATCHES        (BATCHES_BEFORE + 2)
 #define EVENTS         24
 
 static void build(lp__kit *kit, size_t batch)
@@ -15,11 +14,12 @@ static void build(lp__kit *kit, size_t batch)
 }
 
 /* One run in a fresh directory, in which no file can grow past `limit` while the batch is kept.
- * Returns whether the store took it nevertheless. */
-static bool try_limit(lp__kit *kit, uint64_t limit, bool close)
+ * `after`: how many batches follow it, before the store is closed or its process is gone. They may
+ * cover up what it left behind. Returns whether the store took it nevertheless. */
+static bool try_limit(lp__kit *kit, uint64_t limit, bool close, size_t after)
 {
     const lp__plan plan = {.build = build,
-                           .batches = BATCHES,
+                           .batches = BATCHES_BEFORE + 1 + after,
                            .limited_batch = BATCHES_BEFORE,
                            .limited_batches = 1,
                            .limit = limit,
@@ -46,21 +46,22 @@ static bool try_limit(lp__kit *kit, uint64_t limit, bool close)
 
 void lp__case_all_or_nothing(lp__kit *kit)
 {
-    if (!try_limit(kit, UINT64_MAX / 2, false))
+    if (!try_limit(kit, UINT64_MAX / 2, false, 1))
         lp__kit_fail(kit, "a batch failed, and no write was made to fail");
     /* How large its files get with the batch and without it. */
     uint64_t high = lp__files_largest(kit);
-    if (try_limit(kit, 0, false))
+    if (try_limit(kit, 0, false, 1))
         lp__kit_not_applicable(kit, "no write of it could be made to fail with RLIMIT_FSIZE");
     uint64_t start = lp__files_largest(kit) / 4 * 3, low = 0;
 
     /* Cuts through the batch's own bytes, where the file grows with it. */
     for (uint64_t k = 0; k <= 16 && start < high && lp__kit_going(kit); k++)
-        try_limit(kit, start + (high - start) * k / 16 + k % 3, k % 2);
+        for (size_t after = 0; after < 2; after++)
+            try_limit(kit, start + (high - start) * k / 16 + k % 3, k % 2, after);
     /* The edge between the limits that it can live with and those that it cannot. */
-    while (high - low > 1 && lp__kit_going(kit)) {
+    for (size_t after = 0; high - low > 1 && lp__kit_going(kit); after = !after) {
         uint64_t middle = low + (high - low) / 2;
-        if (try_limit(kit, middle, middle % 2))
+        if (try_limit(kit, middle, middle % 2, after))
             high = middle;
         else
             low = middle;

@@ -2,6 +2,7 @@
  */
 #include "kit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- removals ---------------------------------------------------------------------------------
@@ -154,6 +155,15 @@ static void evict_half(lp__kit *kit)
     }
 }
 
+/* Tells what has left the rings once more, as a manager does in its first batch: it may have passed
+ * over it in the replay. */
+static void tell_again(lp__kit *kit)
+{
+    for (size_t i = 0; i < kit->expected_count && lp__kit_going(kit); i++)
+        if (kit->expected[i].fate == LP__LOOSE)
+            lp__kit_removal(kit, lp_event_seq(kit->expected[i].event), LP_REMOVED_REPLAY);
+}
+
 void lp__case_horizon(lp__kit *kit)
 {
     lp__kit_needs(kit, LP_CLAIM_HORIZONS);
@@ -176,9 +186,11 @@ void lp__case_horizon(lp__kit *kit)
     lp__kit_append(kit);
     lp__kit_reopen(kit, "after horizons of categories without events");
 
+    tell_again(kit);
     lp__kit_horizon(kit, (lp_str){"", 0}, kit->seq - 40);
     lp__kit_append(kit);
     lp__kit_reopen(kit, "after the floor was raised");
+    tell_again(kit);
     lp__kit_any_events(kit, 10);
     lp__kit_horizon(kit, (lp_str){"", 0}, kit->seq - 15);
     lp__kit_horizon(kit, lp_str_of("nobody home"), kit->seq - 2);
@@ -187,4 +199,131 @@ void lp__case_horizon(lp__kit *kit)
         lp__kit_idle(kit);
         lp__kit_reopen(kit, "after the floor and a horizon were raised again");
     }
+}
+
+/* ---- horizons below the floor -----------------------------------------------------------------
+ */
+
+#define SOME_EVENTS     60
+#define MANY_CATEGORIES 2400
+
+/* Raises the floor to what evict_half takes, or has just taken. */
+static void raise_floor(lp__kit *kit)
+{
+    if (kit->expected_count > 1 && lp__kit_going(kit))
+        lp__kit_horizon(kit, (lp_str){"", 0},
+                        lp_event_seq(kit->expected[kit->expected_count / 2 - 1].event));
+}
+
+static void build_cut_then_floor(lp__kit *kit, size_t batch)
+{
+    if (batch == 0)
+        lp__kit_any_events(kit, SOME_EVENTS);
+    else if (batch == 1)
+        evict_half(kit);
+    else
+        raise_floor(kit);
+}
+
+static void build_floor_then_cut(lp__kit *kit, size_t batch)
+{
+    if (batch == 0)
+        lp__kit_any_events(kit, SOME_EVENTS);
+    else if (batch == 1)
+        raise_floor(kit);
+    else
+        evict_half(kit);
+}
+
+static void build_floor_with_cut(lp__kit *kit, size_t batch)
+{
+    if (batch == 1) {
+        evict_half(kit);
+        raise_floor(kit);
+    } else {
+        lp__kit_any_events(kit, SOME_EVENTS / 2);
+    }
+}
+
+/* So many horizons that a store which sweeps them only in bulk does so. */
+static void build_many(lp__kit *kit, size_t batch)
+{
+    for (unsigned i = 0; batch == 0 && i < MANY_CATEGORIES; i++) {
+        char name[32];
+        int len = snprintf(name, sizeof(name), "many/%u", i);
+        lp__kit_event(kit, (lp_str){name, (size_t)len}, lp_str_of("{}"));
+    }
+    if (batch == 1)
+        evict_half(kit);
+    else if (batch == 2)
+        raise_floor(kit);
+}
+
+static void build_first(lp__kit *kit, size_t batch)
+{
+    (void)batch;
+    tell_again(kit);
+    lp__kit_any_events(kit, 1);
+}
+
+/* A process that starts, does what the plan says, and ends as by a kill -9. */
+static void live_and_die(lp__kit *kit, const lp__plan *plan)
+{
+    lp__writer writer;
+    int status = LP_OK;
+    lp__writer_start(kit, &writer, plan);
+    while (lp__writer_next(kit, &writer, plan, &status))
+        if (status != LP_OK)
+            lp__kit_fail(kit, "batch %zu failed with %s", writer.batch, lp_status_name(status));
+    lp__writer_end(kit, &writer, plan, 0);
+}
+
+/* Events leave their rings and the floor passes their horizons, in one life; what a store does with
+ * that in its next life must not bring them back in the one after. */
+static void forget_below_floor(lp__kit *kit, void (*build)(lp__kit *kit, size_t batch))
+{
+    static const struct {
+        lp__plan plan;
+        const char *when;
+    } lives[] = {
+        {{.batches = 0}, "after the floor passed horizons, and a kill -9 right behind on_start"},
+        {{.phase = LP__IDLING}, "after the floor passed horizons, and a kill -9 behind on_idle"},
+        {{.phase = LP__COMPACTING},
+         "after the floor passed horizons, and a kill -9 behind a thorough on_idle"},
+        {{.phase = LP__CLOSING}, "after the floor passed horizons, and a start and a stop"},
+        {{.build = build_first, .batches = 1},
+         "after the floor passed horizons, and a kill -9 behind the first batch"},
+        {{.build = build_first, .batches = 1, .phase = LP__IDLING},
+         "after the floor passed horizons, and a kill -9 behind the first batch and on_idle"},
+    };
+    for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]) && lp__kit_going(kit); i++) {
+        if (build == build_many)
+            lp__kit_reset(kit);
+        live_and_die(kit, &(lp__plan){.build = build, .batches = 3});
+        live_and_die(kit, &lives[i].plan);
+        lp__kit_open(kit);
+        lp__expect_check(kit, lives[i].when);
+        if (i % 2)
+            lp__kit_idle(kit);
+        lp__kit_reopen(kit, "after the floor passed horizons, and one more start");
+        lp__kit_close(kit);
+    }
+}
+
+void lp__case_horizon_kept(lp__kit *kit)
+{
+    lp__kit_needs(kit, LP_CLAIM_HORIZONS | LP_CLAIM_CRASH);
+    forget_below_floor(kit, build_cut_then_floor);
+    forget_below_floor(kit, build_floor_then_cut);
+    forget_below_floor(kit, build_floor_with_cut);
+    forget_below_floor(kit, build_many);
+
+    /* In the end they may go, all at once. */
+    lp__kit_open(kit);
+    tell_again(kit);
+    lp__kit_append(kit);
+    lp__kit_idle(kit);
+    lp__kit_compact(kit);
+    for (int i = 0; i < 2; i++)
+        lp__kit_reopen(kit, "after all that left the rings was told once more, and compacted");
 }

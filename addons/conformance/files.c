@@ -34,6 +34,7 @@ void lp__kit_make_directory(lp__kit *kit)
         lp__kit_fail(kit, "no directory could be made in \"%s\": %s", kit->options->directory,
                      strerror(errno));
     }
+    memcpy(kit->told->directory, kit->directory, sizeof(kit->directory));
 }
 
 static void add_file(lp__kit *kit, lp__files *files, const char *path, const struct stat *info)

@@ -339,7 +339,7 @@ static void forget(lp__kit *kit)
     kit->batches = 0;
 }
 
-void lp__kit_begin(lp__kit *kit, const lp_conformance *options, const char *case_name)
+void lp__kit_init(lp__kit *kit, const lp_conformance *options, const char *case_name)
 {
     memset(kit, 0, sizeof(*kit));
     kit->options = options;
@@ -347,6 +347,10 @@ void lp__kit_begin(lp__kit *kit, const lp_conformance *options, const char *case
     kit->outcome = LP_CASE_PASSED;
     kit->seed = options->seed ? options->seed : FIRST_RANDOM;
     kit->random = kit->seed;
+}
+
+void lp__kit_begin(lp__kit *kit)
+{
     forget(kit);
     lp__kit_make_directory(kit);
     expect_ok(kit, "making a batch", lp_batch_new(&kit->batch));
@@ -361,14 +365,20 @@ void lp__kit_reset(lp__kit *kit)
     lp__kit_make_directory(kit);
 }
 
+void lp__kit_locate(lp__kit *kit)
+{
+    size_t len = strlen(kit->detail);
+    if (kit->directory[0])
+        snprintf(kit->detail + len, sizeof(kit->detail) - len, " (seed %llu, left in %s)",
+                 (unsigned long long)kit->seed, kit->directory);
+}
+
 void lp__kit_end(lp__kit *kit)
 {
     forget(kit);
     lp_batch_free(kit->batch);
-    size_t len = strlen(kit->detail);
-    if (kit->outcome == LP_CASE_FAILED && kit->directory[0])
-        snprintf(kit->detail + len, sizeof(kit->detail) - len, " (seed %llu, left in %s)",
-                 (unsigned long long)kit->seed, kit->directory);
+    if (kit->outcome == LP_CASE_FAILED)
+        lp__kit_locate(kit);
     else
         lp__files_remove(kit->directory);
 }

@@ -65,12 +65,21 @@ typedef struct lp__seen {
     bool out_of_memory;
 } lp__seen;
 
+/* What the process of a case tells the one that runs them, in memory that both share. */
+typedef struct lp__told {
+    bool ended; /* the rest is complete */
+    lp_conformance_outcome outcome;
+    char detail[1200];
+    char directory[1024]; /* "": there is none (any more) */
+} lp__told;
+
 typedef struct lp__kit {
     const lp_conformance *options;
     const char *case_name;
     char directory[1024];
     lp_conformance_outcome outcome;
     char detail[1200];
+    lp__told *told;
 
     lp_store *store;
     lp_batch *batch;
@@ -144,8 +153,12 @@ void lp__kit_reopen(lp__kit *kit, const char *when);
 
 /* Forgets everything, for another run in a fresh directory. */
 void lp__kit_reset(lp__kit *kit);
-void lp__kit_begin(lp__kit *kit, const lp_conformance *options, const char *case_name);
+/* A kit that has no directory and no store yet. */
+void lp__kit_init(lp__kit *kit, const lp_conformance *options, const char *case_name);
+void lp__kit_begin(lp__kit *kit);
 void lp__kit_end(lp__kit *kit);
+/* Adds to the sentence of a failed case how to repeat it and where its files are. */
+void lp__kit_locate(lp__kit *kit);
 
 /* ---- files.c: what lies beneath a directory
  * ------------------------------------------------------
@@ -238,7 +251,8 @@ typedef struct lp__plan {
     size_t limited_batch;   /* from this one on writes fail beyond `limit` bytes of any file */
     size_t limited_batches; /* for so many; 0: none */
     uint64_t limit;
-    bool close; /* close the store at the end, or just vanish */
+    bool close; /* close the store at the end, after a failed batch too; or just vanish, which the
+                 * kernel treats as a kill -9 */
     lp__phase phase;
     int64_t kill_us;      /* into the phase; 0: when the phase has ended */
     uint64_t kill_events; /* LP__STARTING: when so many were pushed; 0: by time */
@@ -286,6 +300,13 @@ void lp__flow_reopen(lp__kit *kit, lp__flow *flow, const char *when);
  * does. A child that dies of a signal, or does not end, fails the case: `what` names it. */
 void lp__kit_in_child(lp__kit *kit, void (*body)(lp__kit *kit), const char *what);
 
+/* ---- guard.c: a whole case in a process of its own ----------------------------------------------
+ */
+
+/* Begins the case, runs `body` and ends it, all in a forked process that is killed with all its
+ * children after `timeout_ms`. The outcome, also that it crashed or hung, is noted in this kit. */
+void lp__guard_run(lp__kit *kit, void (*body)(lp__kit *kit), int64_t timeout_ms);
+
 /* ---- the cases --------------------------------------------------------------------------------
  */
 
@@ -297,6 +318,7 @@ void lp__case_removals(lp__kit *kit);
 void lp__case_highest(lp__kit *kit);
 void lp__case_keys(lp__kit *kit);
 void lp__case_horizon(lp__kit *kit);
+void lp__case_horizon_kept(lp__kit *kit);
 void lp__case_restart(lp__kit *kit);
 void lp__case_kill(lp__kit *kit);
 void lp__case_recovery(lp__kit *kit);

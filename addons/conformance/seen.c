@@ -102,7 +102,9 @@ static int see_event(void *ctx, lp_id id, lp_str category, lp_str data)
     }
     seen->events = events;
     events[seen->count++] = event;
-    return lp_event_timestamp_ms(event) <= seen->expired_ms ? LP_SKIPPED : LP_OK;
+    const lp__mark *horizon = find(&seen->horizons, category);
+    bool is_gone = horizon && lp_event_seq(event) <= horizon->record.seq;
+    return is_gone || lp_event_timestamp_ms(event) <= seen->expired_ms ? LP_SKIPPED : LP_OK;
 }
 
 static int see_removal(void *ctx, uint64_t seq)

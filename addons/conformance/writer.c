@@ -111,7 +111,7 @@ _Noreturn static void write_batches(lp__kit *kit, const lp__plan *plan, int note
     }
     if (plan->phase != LP__PUBLISHING && lp__kit_going(kit))
         run_phase(kit, plan, notes);
-    if (plan->close && status == LP_OK)
+    if (plan->close && status != LP_EINDOUBT)
         lp__kit_close(kit);
     if (!lp__kit_going(kit))
         tell(notes, NOTE_BROKEN, 0, kit->detail);

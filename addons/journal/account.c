@@ -28,6 +28,14 @@ static int account_removals(lp__journal *journal, lp__segment *segment, const lp
     return LP_OK;
 }
 
+void lp__journal_raise_highest(lp__journal *journal, lp__segment *segment, uint64_t seq)
+{
+    if (seq > segment->highest)
+        segment->highest = seq;
+    if (seq > journal->highest)
+        journal->highest = seq;
+}
+
 int lp__journal_account(lp__journal *journal, lp__segment *segment, const lp__record *record)
 {
     switch (record->type) {
@@ -45,14 +53,9 @@ int lp__journal_account(lp__journal *journal, lp__segment *segment, const lp__re
             segment->idempotency_until = expires_ms;
         return LP_OK;
     }
-    case LP__RECORD_COMMIT: {
-        uint64_t highest = lp__get_u64(record->payload + 8);
-        if (highest > segment->highest)
-            segment->highest = highest;
-        if (highest > journal->highest)
-            journal->highest = highest;
+    case LP__RECORD_COMMIT:
+        lp__journal_raise_highest(journal, segment, lp__get_u64(record->payload + 8));
         return LP_OK;
-    }
     default:
         return LP_OK;
     }

@@ -1,6 +1,5 @@
-/* The segment that is written: made, appended to, synced, let go of, and replaced when its file
- * cannot be trusted any more. */
-#include "inside.h"
+/* The segment that is written: made, appended to, synced, let go of. */
+#include "active.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +36,7 @@ int lp__active_prepare(lp__journal *journal, lp__segment **out)
                         : last                ? last->batches
                                               : 0,
         .sync = (uint8_t)journal->sync,
+        .after_loss = journal->told_loss,
     };
     header.recycled = journal->spare_bytes > 0;
     /* Then not one of its old records verifies, whatever the numbers. */
@@ -79,7 +79,7 @@ static void has_grown(lp__segment *segment, uint64_t written)
         segment->size = written;
 }
 
-static void close_file(lp__journal *journal)
+void lp__active_close(lp__journal *journal)
 {
     journal->io.close(journal->io.ctx, journal->fd);
     journal->fd = -1;
@@ -170,7 +170,7 @@ int lp__active_write(lp__journal *journal, const uint8_t *bytes, size_t len, boo
     return status;
 }
 
-static int sync_files(lp__journal *journal)
+int lp__active_sync_files(lp__journal *journal)
 {
     char name[LP__SEGMENT_NAME_MAX];
     lp__segment_name(journal->active->header.number, name);
@@ -182,7 +182,7 @@ static int sync_files(lp__journal *journal)
     return LP_OK;
 }
 
-static void mark_synced(lp__journal *journal)
+void lp__active_mark_synced(lp__journal *journal)
 {
     lp__segment *segment = journal->active;
     segment->named = true;
@@ -191,166 +191,20 @@ static void mark_synced(lp__journal *journal)
     journal->due_us = 0;
 }
 
-/* ---- segments that cannot be trusted --------------------------------------------------------- */
-
-/* Takes the last segment out of the row. Its file may come back after a power cut, but the next
- * segment stands for its number too. */
-static lp__segment *take_last(lp__journal *journal)
-{
-    lp__segment *segment = journal->segments.at[--journal->segments.count];
-    journal->last_number = segment->header.first - 1;
-    journal->ends_in_hole = segment->header.prev_batches == LP__BATCHES_UNKNOWN;
-    return segment;
-}
-
-static void put_last(lp__journal *journal, lp__segment *segment)
-{
-    journal->segments.at[journal->segments.count++] = segment;
-    journal->last_number = segment->header.number;
-    journal->ends_in_hole = false;
-}
-
-static void remove_segment(lp__journal *journal, lp__segment *segment)
-{
-    char name[LP__SEGMENT_NAME_MAX];
-    lp__segment_name(segment->header.number, name);
-    journal->io.unlink(journal->io.ctx, journal->dir, name);
-    lp__segment_free(segment);
-}
-
-/* Undoes lp__active_create. */
-static void discard_active(lp__journal *journal)
-{
-    close_file(journal);
-    remove_segment(journal, take_last(journal));
-}
-
-/* ---- after a failed sync --------------------------------------------------------------------- */
-
-/* Gives the kept batches the numbers 1.. and the checksums of another segment. Returns how many
- * they are. */
-static uint32_t reseal_kept(lp__journal *journal, uint64_t epoch)
-{
-    uint32_t seed = lp__epoch_seed(epoch), batch = 1;
-    uint8_t *bytes = journal->buffer + LP__SEGMENT_HEADER;
-    for (size_t at = 0; at < journal->kept;) {
-        bool is_commit = bytes[at + 8] == LP__RECORD_COMMIT;
-        at += (size_t)lp__record_reseal(bytes + at, batch, seed);
-        batch += is_commit;
-    }
-    return batch - 1;
-}
-
-/* What is remembered of the kept batches moves with them. */
-static void move_account(lp__journal *journal, const lp__synced *synced, lp__segment *from,
-                         lp__segment *to)
-{
-    to->base = synced->events > 0 ? from->seqs[synced->events - 1] & ~LP__DEAD : from->base;
-    to->highest = from->highest;
-    for (size_t i = synced->events; i < from->count; i++) {
-        uint64_t seq = from->seqs[i];
-        if (lp__segment_add_event(to, seq & ~LP__DEAD, from->sizes[i]) != LP_OK) {
-            journal->blind = true;
-            break;
-        }
-        if (seq & LP__DEAD)
-            lp__segment_kill(to, to->count - 1);
-        else
-            from->event_bytes -= from->sizes[i];
-        from->dead -= (seq & LP__DEAD) != 0;
-    }
-    from->count = synced->events;
-    from->hint = 0;
-
-    const uint8_t *bytes = journal->buffer + LP__SEGMENT_HEADER;
-    for (size_t at = 0; at < journal->kept;) {
-        lp__record record;
-        lp__record_peek(bytes + at, &record);
-        if (record.type == LP__RECORD_HORIZON) {
-            lp_str category = lp__record_category(&record);
-            lp__horizon_entry *entry = lp__horizons_find(&journal->horizons, category);
-            if (category.len == 0 ? journal->horizons.floor_segment == from
-                                  : entry != NULL && entry->segment == from)
-                lp__horizons_move(&journal->horizons, category.len == 0 ? NULL : entry, to);
-        } else if (record.type == LP__RECORD_IDEMPOTENCY) {
-            from->idempotency_bytes -= record.size;
-            to->idempotency_bytes += record.size;
-            to->idempotency_until = from->idempotency_until;
-        }
-        at += (size_t)record.size;
-    }
-    /* Which of its removals were the unsynced ones is not known: both count them as needed. */
-    for (size_t i = 0; i < from->target_count; i++)
-        if (lp__segment_add_target(to, from->targets[i].number, from->targets[i].count) != LP_OK)
-            journal->blind = true;
-}
-
-/* Writes the kept batches to a new segment, which is on disk and active on LP_OK. */
-static int write_kept(lp__journal *journal)
-{
-    lp__segment *fresh;
-    bool is_void;
-    int status = lp__active_prepare(journal, &fresh);
-    if (status != LP_OK)
-        return status;
-    uint32_t batches = reseal_kept(journal, fresh->header.epoch);
-    status = lp__active_create(journal, fresh, journal->kept, &is_void);
-    if (status != LP_OK)
-        return status;
-    status = sync_files(journal);
-    if (status != LP_OK) {
-        discard_active(journal);
-        return status;
-    }
-    fresh->batches = batches;
-    fresh->end = LP__SEGMENT_HEADER + journal->kept;
-    return LP_OK;
-}
-
-/* Keeps the batches that may not be on disk in a new segment, whose header voids them in the old
- * one, or stands for the old one where not even that one's header is on disk. On failure the old
- * segment is the last one again, but nobody writes to it any more. */
-static int rescue(lp__journal *journal)
-{
-    lp__segment *old = journal->active;
-    lp__synced synced = journal->synced;
-    uint32_t batches = old->batches;
-    close_file(journal);
-    old->batches = synced.batches;
-    if (!old->named)
-        take_last(journal);
-    int status = write_kept(journal);
-    if (status != LP_OK) {
-        old->batches = batches;
-        if (!old->named)
-            put_last(journal, old);
-        journal->kept = 0;
-        return status;
-    }
-    if (journal->sync == LP_SYNC_INTERVAL)
-        move_account(journal, &synced, old, journal->active);
-    if (old->named)
-        old->end = synced.end;
-    else
-        remove_segment(journal, old);
-    mark_synced(journal);
-    return LP_OK;
-}
-
 int lp__active_sync(lp__journal *journal)
 {
     if (journal->active == NULL || lp__active_unsynced(journal) == 0)
         return LP_OK;
-    int status = sync_files(journal);
+    int status = lp__active_sync_files(journal);
     if (status == LP_OK) {
-        mark_synced(journal);
+        lp__active_mark_synced(journal);
         return LP_OK;
     }
     journal->active->failed = true;
     char first_problem[sizeof(journal->problem)];
     memcpy(first_problem, journal->problem, sizeof(first_problem));
     if (journal->sync != LP_SYNC_NEVER) {
-        status = rescue(journal);
+        status = lp__active_rescue(journal);
         if (status == LP_OK) {
             lp__journal_tell(journal,
                              "journal \"%s\": %s; what was not on disk yet was written "
@@ -359,7 +213,7 @@ int lp__active_sync(lp__journal *journal)
             return LP_OK;
         }
     } else {
-        close_file(journal);
+        lp__active_close(journal);
     }
     if (journal->sync != LP_SYNC_ALWAYS) {
         journal->lost = true;
@@ -390,31 +244,6 @@ void lp__active_retire(lp__journal *journal)
     if (journal->active == segment) {
         lp__active_trim(journal);
         journal->active->synced = journal->sync != LP_SYNC_NEVER;
-        close_file(journal);
+        lp__active_close(journal);
     }
-}
-
-int lp__active_void(lp__journal *journal)
-{
-    lp__segment *fresh;
-    bool is_void;
-    size_t count = journal->segments.count;
-    if (count > 0 && !journal->segments.at[count - 1]->named &&
-        journal->segments.at[count - 1]->batches == 0)
-        remove_segment(journal, take_last(journal));
-    int status = lp__journal_reserve(journal, LP__SEGMENT_HEADER);
-    if (status == LP_OK)
-        status = lp__active_prepare(journal, &fresh);
-    if (status == LP_OK)
-        status = lp__active_create(journal, fresh, 0, &is_void);
-    if (status == LP_OK) {
-        status = sync_files(journal);
-        if (status == LP_OK) {
-            mark_synced(journal);
-            return LP_OK;
-        }
-        discard_active(journal);
-    }
-    journal->in_doubt = true;
-    return LP_EINDOUBT;
 }

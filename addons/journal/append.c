@@ -114,6 +114,7 @@ static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segme
     status = sync_as_wanted(journal);
     if (status != LP_OK)
         return undo_sync(journal, batch, segment, len, status);
+    journal->told_loss = false; /* the manager's floor is in its first batch */
     lp__journal_account_all(journal, journal->active, journal->buffer + at, len);
     forget_removed(journal, batch);
     return LP_OK;

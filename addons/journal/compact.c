@@ -33,8 +33,10 @@ static bool is_tiny(const lp__journal *journal, const lp__segment *segment)
 
 static size_t sealed_count(const lp__journal *journal)
 {
-    /* a marker of a clean stop speaks of the last one, until something is written behind it */
-    bool last_is_not = journal->active != NULL || !(journal->has_written || journal->owns_last);
+    /* a marker of a clean stop speaks of the last one, until something is written behind it; and
+     * it says why a loss was told */
+    bool last_is_not = journal->active != NULL || journal->told_loss ||
+                       !(journal->has_written || journal->owns_last);
     return journal->segments.count - (last_is_not && journal->segments.count > 0);
 }
 
@@ -288,16 +290,28 @@ void lp__journal_compact_along(lp__journal *journal, uint64_t written)
     }
 }
 
-int lp__journal_compact(lp__journal *journal, bool is_thorough, int64_t until_us, int64_t *delay_ms)
+/* At least one step, however short the time: else it would be asked for again for ever. False: it
+ * failed. */
+static bool step_until(lp__journal *journal, int64_t until_us)
 {
     const lp__journal_io *io = &journal->io;
-    int64_t now_us = io->monotonic_us(io->ctx);
+    bool goes_on = true, has_time = true;
+    while (goes_on && has_time && journal->compaction != NULL) {
+        goes_on = after_step(journal, lp__merge_step(journal));
+        has_time = io->monotonic_us(io->ctx) < until_us;
+    }
+    return goes_on;
+}
+
+int lp__journal_compact(lp__journal *journal, bool is_thorough, int64_t until_us, int64_t *delay_ms)
+{
+    int64_t now_us = journal->io.monotonic_us(journal->io.ctx);
     *delay_ms = -1;
     if (is_thorough && journal->damages.count > 0) {
         lp__journal_tell(
             journal,
             "journal \"%s\": not compacted, because damage is not covered up yet (start "
-            "it with a manager once)",
+            "longpolld on it once)",
             journal->path);
         return LP_OK;
     }
@@ -317,9 +331,7 @@ int lp__journal_compact(lp__journal *journal, bool is_thorough, int64_t until_us
         if (!begin(journal, is_thorough))
             return is_thorough && journal->news[0] != '\0' ? journal->failed_status : LP_OK;
     }
-    bool goes_on = true;
-    while (goes_on && journal->compaction != NULL && io->monotonic_us(io->ctx) < until_us)
-        goes_on = after_step(journal, lp__merge_step(journal));
+    bool goes_on = step_until(journal, until_us);
     journal->compact_after_us = 0;
     *delay_ms = goes_on ? 0 : RETRY_US / 1000;
     return is_thorough && !goes_on ? journal->failed_status : LP_OK;

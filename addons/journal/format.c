@@ -8,7 +8,7 @@
 static const uint8_t header_magic[8] = {0x89, 'L', 'P', 'J', '\r', '\n', 0x1a, '\n'};
 static const uint8_t clean_magic[8] = {0x89, 'L', 'P', 'C', '\r', '\n', 0x1a, '\n'};
 
-enum { HEADER_COPY = 64, HEADER_MERGED = 1, HEADER_RECYCLED = 2 };
+enum { HEADER_COPY = 64, HEADER_MERGED = 1, HEADER_RECYCLED = 2, HEADER_AFTER_LOSS = 4 };
 
 static void put_prefix(uint8_t *out, const uint8_t magic[8], unsigned size)
 {
@@ -28,7 +28,8 @@ void lp__header_encode(const lp__header *header, uint8_t *out)
     lp__put_u32(out + 48, header->prev_batches);
     lp__put_u32(out + 52, header->batches);
     out[56] = header->sync;
-    out[57] = (header->merged ? HEADER_MERGED : 0) | (header->recycled ? HEADER_RECYCLED : 0);
+    out[57] = (header->merged ? HEADER_MERGED : 0) | (header->recycled ? HEADER_RECYCLED : 0) |
+              (header->after_loss ? HEADER_AFTER_LOSS : 0);
     lp__put_u32(out + 60, lp__crc32c(0, out, 60));
     memcpy(out + HEADER_COPY, out, HEADER_COPY);
 }
@@ -53,6 +54,7 @@ static bool decode_copy(const uint8_t *data, lp__header *out)
         .sync = data[56],
         .merged = data[57] & HEADER_MERGED,
         .recycled = data[57] & HEADER_RECYCLED,
+        .after_loss = data[57] & HEADER_AFTER_LOSS,
     };
     return out->first >= 1 && out->first <= out->number;
 }

@@ -57,6 +57,7 @@ typedef struct lp__header {
     uint8_t sync;          /* lp_sync */
     bool merged;           /* written whole by compaction */
     bool recycled;         /* made from an older file: what is behind its records means nothing */
+    bool after_loss;       /* a loss was told before it, and no batch was kept since */
 } lp__header;
 
 typedef enum lp__header_state {

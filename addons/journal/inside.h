@@ -71,9 +71,9 @@ typedef struct lp__journal {
     bool in_doubt, lost, blind; /* blind: memory ran out, what is dead is not known any more */
     bool has_written;
     bool has_reserve;
-    bool owns_last;       /* compaction may take the segment of which a marker speaks */
-    bool is_unclean;      /* the last stop left no marker */
-    bool told_loss;       /* at start, and nothing on disk may hide why until a batch was kept */
+    bool owns_last;  /* compaction may take the segment of which a marker speaks */
+    bool is_unclean; /* the last stop left no marker */
+    bool told_loss;  /* by this start, and no batch was kept since: the next one tells it too */
     uint64_t spare_bytes; /* of the file that the next segment is made of; 0: there is none */
     uint32_t spare_seed;  /* of its old records */
 
@@ -112,6 +112,8 @@ uint64_t lp__journal_bound(const lp__journal *journal);
 
 /* ---- account.c: what a committed record means for the memory of segments --------------------- */
 
+/* This number was given, says something in the segment. */
+void lp__journal_raise_highest(lp__journal *journal, lp__segment *segment, uint64_t seq);
 /* LP_ENOMEM. */
 int lp__journal_account(lp__journal *journal, lp__segment *segment, const lp__record *record);
 /* All records of encoded bytes. Memory that runs out makes the journal blind. */
@@ -130,7 +132,7 @@ int lp__journal_encode(lp__journal *journal, lp_batch *batch, uint32_t number, u
 
 int lp__journal_publish(lp__journal *journal, lp_batch *batch);
 
-/* ---- segment files: active.c ----------------------------------------------------------------- */
+/* ---- the segment that is written: active.c, rescue.c ----------------------------------------- */
 
 /* What the checksums of a new segment start with. */
 uint64_t lp__epoch_random(lp__journal *journal);

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "../shared/errno_status.h"
+#include "../shared/options.h"
 
 enum { SYNC_INTERVAL_MS = 1000, SEGMENT_BYTES = 16 << 20, SEGMENT_BYTES_MIN = 4096 };
 
@@ -149,10 +150,10 @@ static int finish(lp__journal *journal)
 /* Also where nothing was written: then what an unclean stop left is on disk now. */
 static bool needs_marker(const lp__journal *journal)
 {
-    if (journal->read_only || journal->segments.count == 0)
+    if (journal->read_only || journal->segments.count == 0 || journal->told_loss)
         return false;
     return journal->has_written || journal->owns_last ||
-           (journal->is_unclean && !journal->told_loss && journal->damages.count == 0);
+           (journal->is_unclean && journal->damages.count == 0);
 }
 
 static int on_shutdown(lp_addon *self, lp_ending *ending)
@@ -278,11 +279,11 @@ int lp__journal_new(const char *directory, const lp_journal_options *given,
         .destroy = destroy,
     };
     lp_journal_options options = LP_JOURNAL_OPTIONS_INIT;
-    if (given != NULL)
-        memcpy(&options, given,
-               given->struct_size < sizeof(options) ? given->struct_size : sizeof(options));
     *out = NULL;
-    int status = check_options(directory, &options, error);
+    int status =
+        lp__options_read(&options, sizeof(options), given, "LP_JOURNAL_OPTIONS_INIT", error);
+    if (status == LP_OK)
+        status = check_options(directory, &options, error);
     if (status != LP_OK)
         return status;
     lp__journal *journal = calloc(1, sizeof(*journal));

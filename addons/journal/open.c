@@ -72,6 +72,18 @@ static int open_directory(lp__journal *journal, lp_replay *replay)
     return journal->dir >= 0 ? LP_OK : directory_error(journal, replay);
 }
 
+/* Two stores in one directory would both look right, and each would miss what the other has. */
+static int refuse_foreign(const lp__journal *journal, lp_replay *replay)
+{
+    if (faccessat(journal->dir, LP__LOCK_NAME, F_OK, 0) == 0 ||
+        faccessat(journal->dir, "data.mdb", F_OK, 0) != 0)
+        return LP_OK;
+    return lp_replay_error(replay, LP_EVERSION,
+                           "journal \"%s\": it holds an LMDB environment and no journal (name a "
+                           "directory of its own)",
+                           journal->path);
+}
+
 static int take_lock(lp__journal *journal, lp_replay *replay)
 {
     long holder;
@@ -362,6 +374,8 @@ int lp__journal_open(lp__journal *journal, lp_replay *replay)
     found_files files = {NULL, 0, 0};
     bool is_clean = false;
     int status = open_directory(journal, replay);
+    if (status == LP_OK)
+        status = refuse_foreign(journal, replay);
     if (status == LP_OK)
         status = take_lock(journal, replay);
     if (status == LP_OK && !journal->read_only)

@@ -209,6 +209,9 @@ static int read_segment(lp__journal *journal, lp_replay *replay, lp__segment *se
     if (status == LP_OK)
         status = tell_damage(&progress, 0);
     segment->end = scan.at;
+    /* The commit record that says so may be damaged. */
+    if (segment->count > 0)
+        lp__journal_raise_highest(journal, segment, journal->last_seq);
     return status;
 }
 
@@ -242,7 +245,9 @@ static int tell_unclean(lp__journal *journal, lp_replay *replay, bool is_clean)
     if (is_clean || count == 0)
         return LP_OK;
     const lp__segment *last = journal->segments.at[count - 1];
-    if (is_same_boot(journal, last) || last->header.sync == LP_SYNC_ALWAYS)
+    /* The run before told of a loss, and kept nothing that would say so. */
+    bool is_told_again = last->header.after_loss && last->batches == 0;
+    if (!is_told_again && (is_same_boot(journal, last) || last->header.sync == LP_SYNC_ALWAYS))
         return LP_OK;
     journal->told_loss = true;
     char detail[512];
@@ -256,7 +261,7 @@ static int tell_unclean(lp__journal *journal, lp_replay *replay, bool is_clean)
 int lp__journal_recover(lp__journal *journal, lp_replay *replay, bool is_clean)
 {
     journal->is_unclean = !is_clean;
-    int status = tell_unclean(journal, replay, is_clean);
+    int status = LP_OK;
     for (size_t i = 0; status == LP_OK && i < journal->segments.count; i++) {
         lp__segment *segment = journal->segments.at[i];
         bool is_last = i + 1 == journal->segments.count;
@@ -273,5 +278,5 @@ int lp__journal_recover(lp__journal *journal, lp_replay *replay, bool is_clean)
             status = read_segment(journal, replay, segment);
         close_segment(journal);
     }
-    return status;
+    return status == LP_OK ? tell_unclean(journal, replay, is_clean) : status;
 }

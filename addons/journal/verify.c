@@ -7,7 +7,6 @@
 
 struct verify {
     lp__journal *journal;
-    lp_report *report;
     uint64_t records, bytes, problems;
     char first[400]; /* the first problem */
 };
@@ -135,7 +134,7 @@ static void add_known_damage(struct verify *verify)
 
 int lp__journal_verify(lp__journal *journal, lp_report *report)
 {
-    struct verify verify = {.journal = journal, .report = report};
+    struct verify verify = {.journal = journal};
     add_known_damage(&verify);
     for (size_t i = 0; i < journal->segments.count; i++)
         verify_segment(&verify, journal->segments.at[i]);
@@ -144,9 +143,12 @@ int lp__journal_verify(lp__journal *journal, lp_report *report)
     lp_report_number(report, "problems", verify.problems);
     if (verify.problems == 0)
         return LP_OK;
-    return lp_report_error(
-        report, LP_EDAMAGED,
-        "journal \"%s\": %s; %llu problems in all (start it with a manager, which "
-        "sets aside what is damaged and goes on)",
-        journal->path, verify.first, (unsigned long long)verify.problems);
+    char count[48] = "";
+    if (verify.problems > 1)
+        snprintf(count, sizeof(count), "; %llu problems in all",
+                 (unsigned long long)verify.problems);
+    return lp_report_error(report, LP_EDAMAGED,
+                           "journal \"%s\": %s%s (start longpolld on it, which sets aside what is "
+                           "damaged and goes on)",
+                           journal->path, verify.first, count);
 }

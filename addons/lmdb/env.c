@@ -278,6 +278,11 @@ int lp__lmdb_env_write(lp__lmdb *lmdb, lp__env_work work, void *ctx)
                                                               : status;
 }
 
+int lp__lmdb_env_touch(lp__lmdb *lmdb)
+{
+    return lp__lmdb_env_write(lmdb, touch_meta, NULL);
+}
+
 int lp__lmdb_env_write_durably(lp__lmdb *lmdb, lp__env_work work, void *ctx)
 {
     int status = lmdb->in_doubt ? LP_EINDOUBT : lp__lmdb_env_open(lmdb);
@@ -300,5 +305,15 @@ int lp__lmdb_env_sync(lp__lmdb *lmdb)
     /* A second try on the same pages would say nothing. A commit writes new ones, and refers to all
      * that was synced before. */
     lp__lmdb_env_make_durable(lmdb);
-    return lp__lmdb_env_write(lmdb, touch_meta, NULL);
+    return lp__lmdb_env_touch(lmdb);
+}
+
+int lp__lmdb_env_sync_in_doubt(lp__lmdb *lmdb)
+{
+    int code = 0, fd = openat(lmdb->dir, LP__DATA_NAME, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) != 0)
+        code = errno;
+    if (fd >= 0)
+        close(fd);
+    return code == 0 ? LP_OK : lp__lmdb_failed(lmdb, "cannot sync " LP__DATA_NAME, code);
 }

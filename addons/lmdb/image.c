@@ -88,7 +88,7 @@ static lp__image_state check_meta(lp__image *image, unsigned number)
         return LP__IMAGE_VERSION;
     }
     size_t page_size = get32(meta + META_FREE_AT);
-    if (page_size < 512 || page_size > 65536 || (page_size & (page_size - 1)) != 0 ||
+    if (page_size < 512 || page_size > LP__PAGE_SIZE_MAX || (page_size & (page_size - 1)) != 0 ||
         (number == 1 && page_size != image->page_size))
         return damaged(image, number, "no size of a page");
     image->page_size = page_size;
@@ -169,7 +169,15 @@ static lp__image_state read_main(lp__image *image)
         return LP__IMAGE_FOREIGN;
     if (!image->has_rows)
         return LP__IMAGE_GOOD;
-    if (lp__lmdb_image_walk(image, &image->main, see_content, &contents) != LP_OK)
+    int status = lp__lmdb_image_begin_seeing(image);
+    if (status == LP_OK)
+        status = lp__lmdb_image_walk(image, &image->main, see_content, &contents);
+    lp__lmdb_image_end_seeing(image);
+    if (status == LP_ENOMEM) {
+        errno = ENOMEM;
+        return LP__IMAGE_FAILED;
+    }
+    if (status != LP_OK)
         return LP__IMAGE_DAMAGED;
     if (contents.ours == 0)
         return LP__IMAGE_FOREIGN;

@@ -10,6 +10,8 @@
 #include "format.h"
 
 #define LP__PAGE_NONE UINT64_MAX
+/* LMDB's own bound: offsets within a page are of 16 bits. */
+#define LP__PAGE_SIZE_MAX 32768
 
 /* One tree of the file. */
 typedef struct lp__tree {
@@ -62,6 +64,9 @@ int lp__lmdb_image_count_free(lp__image *image);
 /* ---- between image.c and walk.c -------------------------------------------------------------- */
 
 int lp__lmdb_image_wrong(lp__image *image, uint64_t page, const char *what); /* LP_EDAMAGED */
+/* From here to the end a page that is met twice is LP_EDAMAGED: no walk is longer than the file. */
+int lp__lmdb_image_begin_seeing(lp__image *image);
+void lp__lmdb_image_end_seeing(lp__image *image);
 /* A tree as LMDB writes it: 48 bytes. */
 lp__tree lp__lmdb_tree_decode(const uint8_t *bytes);
 

@@ -13,15 +13,17 @@
 #include "image.h"
 #include "lmdb_private.h"
 
-#define LP__DATA_NAME        "data.mdb"
-#define LP__MDB_LOCK_NAME    "lock.mdb"
-#define LP__LOCK_NAME        "longpoll.lock"
-#define LP__COMPACT_NAME     "compact.tmp"
-#define LP__SET_ASIDE_PREFIX "data.mdb.damaged-"
-#define LP__ROW_ASIDE_PREFIX "row.damaged-"
+#define LP__DATA_NAME         "data.mdb"
+#define LP__MDB_LOCK_NAME     "lock.mdb"
+#define LP__LOCK_NAME         "longpoll.lock"
+#define LP__RESERVE_NAME      "longpoll.reserve"
+#define LP__COMPACT_NAME      "longpoll.compact"
+#define LP__SET_ASIDE_PREFIX  "data.mdb.damaged-"
+#define LP__ROWS_ASIDE_PREFIX "rows.damaged-"
+#define LP__ROWS_ASIDE_NEW    "rows.damaged.new"
 
 /* Rows that one transaction deletes at most, unless more than half as many come in with it. */
-enum { LP__TRIM_ROWS = 2000 };
+enum { LP__TRIM_ROWS = 2000, LP__SHORT_ROWS = 64 /* where space is short */ };
 
 typedef struct lp__lmdb {
     lp_addon addon;
@@ -41,22 +43,25 @@ typedef struct lp__lmdb {
 
     lp__meta meta;     /* as it was committed last */
     uint64_t last_seq; /* of the last event */
-    bool has_damage;   /* rows that do not verify are still there */
+    bool has_damage;   /* refused rows are still there, and may be deleted: they were set aside */
+    lp__dead refused;  /* hashes of the keys of those that verify, and that nobody took */
     bool has_written;
     bool is_durable; /* a sync failed: every commit is synced whole from now on */
     bool in_doubt;
-    int64_t due_ms;      /* when the last commit must be on disk, 0: it is */
-    int64_t batch_ms;    /* of the last batch */
-    int64_t readers_ms;  /* dead readers were looked for */
-    bool is_blind;       /* memory ran out, what is dead is not known any more */
-    bool sweep_wanted;   /* horizons may have come under the floor */
-    bool sweep_again;    /* others may have, where the sweep has been */
-    uint64_t sweep_from; /* where the sweep goes on */
+    int64_t due_ms;         /* when the last commit must be on disk, 0: it is */
+    int64_t batch_ms;       /* of the last batch */
+    int64_t readers_ms;     /* dead readers were looked for */
+    uint64_t reserve_bytes; /* held back; 0: it was given up, or there was no room for it */
+    bool is_blind;          /* memory ran out, what is dead is not known any more */
+    bool sweep_wanted;      /* horizons may have come under the floor */
+    bool sweep_again;       /* others may have, where the sweep has been */
+    uint64_t sweep_from;    /* where the sweep goes on */
 
     /* Removed events whose rows are still there. When they are as many as the living they become
      * the doomed, which are sorted once and deleted in rising order, while others gather. */
     lp__dead dead, doomed;
     uint64_t oldest_dead, oldest_doomed; /* or younger than that; UINT64_MAX: none */
+    uint64_t untold; /* rows that replay passed over, and no batch has told as removed yet */
 
     uint64_t damaged_records, set_aside, compactions;
     char problem[400]; /* of what failed last */
@@ -84,6 +89,10 @@ int lp__lmdb_env_write_durably(lp__lmdb *lmdb, lp__env_work work, void *ctx);
 void lp__lmdb_env_make_durable(lp__lmdb *lmdb);
 /* What was committed is on disk. */
 int lp__lmdb_env_sync(lp__lmdb *lmdb);
+/* The same where nobody knows what LMDB is at: it is left alone, and nothing is written. */
+int lp__lmdb_env_sync_in_doubt(lp__lmdb *lmdb);
+/* A transaction that changes nothing. */
+int lp__lmdb_env_touch(lp__lmdb *lmdb);
 int lp__lmdb_meta_put(lp__lmdb *lmdb, MDB_txn *txn, const lp__meta *meta); /* a code of LMDB */
 /* LMDB's lock file knows the number of the last transaction of the data file it was made beside. */
 void lp__lmdb_env_drop_lock_file(lp__lmdb *lmdb);
@@ -98,13 +107,24 @@ int lp__lmdb_replay(lp__lmdb *lmdb, lp_replay *replay, lp__image *image);
 
 /* ---- damage.c -------------------------------------------------------------------------------- */
 
-/* Copies a row that does not verify into a file of its own, `name` (LP__ASIDE_MAX). */
+/* Rows on their way into one file, which has its name only when all of it is on disk. The name
+ * follows from what is in it: starts that find the same rows keep one file. */
+typedef struct lp__aside { /* zeroed: none */
+    int fd;
+    bool is_open, has_failed;
+    uint64_t hash;
+} lp__aside;
+typedef enum lp__kind { LP__KIND_EVENT, LP__KIND_HORIZON, LP__KIND_KEY } lp__kind;
 #define LP__ASIDE_MAX 64
-bool lp__lmdb_damage_set_aside(lp__lmdb *lmdb, const char *tree, const lp__row *row, char *name);
-/* Deletes every row that does not verify. A code of LMDB. */
+void lp__lmdb_damage_add(lp__lmdb *lmdb, lp__aside *aside, lp__kind kind, const lp__row *row);
+/* Ends it in every case. Whether all rows are there; then `name` (LP__ASIDE_MAX) is its name. */
+bool lp__lmdb_damage_end(lp__lmdb *lmdb, lp__aside *aside, char *name);
+/* Notes a row that verifies, and that nobody took. */
+int lp__lmdb_damage_note(lp__lmdb *lmdb, lp__kind kind, const lp__row *row);
+/* Deletes those, and every row that does not verify. A code of LMDB. */
 int lp__lmdb_damage_repair(lp__lmdb *lmdb, MDB_txn *txn);
 
-/* ---- publish.c, trim.c, compact.c, inspect.c ------------------------------------------------- */
+/* ---- publish.c, trim.c ----------------------------------------------------------------------- */
 
 int lp__lmdb_publish(lp__lmdb *lmdb, lp_batch *batch);
 
@@ -123,16 +143,31 @@ void lp__lmdb_trim_doom(lp__lmdb *lmdb);
 void lp__lmdb_trim_want_sweep(lp__lmdb *lmdb);
 size_t lp__lmdb_trim_dead_count(const lp__lmdb *lmdb);
 /* Deletes at most `max` of the doomed; at most `max` keys that have expired; of the next `max`
- * horizons, those that the floor covers. A code of LMDB. */
+ * horizons, those below `below` that the floor covers. A code of LMDB. */
 int lp__lmdb_trim_doomed(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out);
 int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max);
-int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out);
+int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, uint64_t below,
+                           lp__trimmed *out);
 /* After the transaction was committed. */
 void lp__lmdb_trim_done(lp__lmdb *lmdb, const lp__trimmed *trimmed);
-/* One step of it in a transaction of its own. `*more`: there is more to do. */
-int lp__lmdb_trim_step(lp__lmdb *lmdb, bool *more);
+/* One step of it, of at most `max` rows of a kind, in a transaction of its own. `*more`: there is
+ * more to do. */
+int lp__lmdb_trim_step(lp__lmdb *lmdb, size_t max, bool *more);
 /* Deletes the events `seqs`, which rise. A code of LMDB. */
 int lp__lmdb_trim_events(lp__lmdb *lmdb, MDB_txn *txn, const uint64_t *seqs, size_t count);
+
+/* ---- space.c: space held back on the disk ---------------------------------------------------- */
+
+void lp__lmdb_space_make(lp__lmdb *lmdb);  /* where there is some */
+bool lp__lmdb_space_spend(lp__lmdb *lmdb); /* gives it up: whether there was some */
+/* Whether a batch leaves enough for deletes; if not, `problem` says so. */
+bool lp__lmdb_space_suffices(lp__lmdb *lmdb, const lp_batch *batch);
+/* Makes room after LP_ENOSPC: whether the batch may have more luck now. */
+bool lp__lmdb_space_free(lp__lmdb *lmdb, const lp_batch *batch);
+/* lp__lmdb_trim_step that gets by with little space. */
+int lp__lmdb_space_trim(lp__lmdb *lmdb, bool *more);
+
+/* ---- compact.c, inspect.c -------------------------------------------------------------------- */
 
 /* Writes the store anew, without gaps. */
 int lp__lmdb_compact(lp__lmdb *lmdb);

@@ -88,6 +88,7 @@ static void tell(lp__lmdb *lmdb, lp_report *report, lp__image *image)
     lp_report_number(report, "format_version", LP__LMDB_FORMAT_VERSION);
     lp_report_number(report, "disk_bytes", image->size);
     lp_report_number(report, "live_bytes", pages * image->page_size);
+    lp_report_number(report, "reserve_bytes", lmdb->reserve_bytes);
     lp_report_number(report, "map_bytes", lmdb->env != NULL ? lmdb->map_bytes : 0);
     lp_report_number(report, "page_bytes", image->page_size);
     lp_report_number(report, "free_pages", image->free_pages);

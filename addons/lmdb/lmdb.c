@@ -9,6 +9,7 @@
 
 #include "../shared/boot.h"
 #include "../shared/errno_status.h"
+#include "../shared/options.h"
 
 enum { SYNC_INTERVAL_MS = 1000, QUIET_MS = 1000, READERS_MS = 60000 };
 #define MAP_STEP ((size_t)64 << 20)
@@ -68,6 +69,8 @@ static int on_start(lp_addon *self, lp_replay *replay)
         lmdb->meta.seed = (uint64_t)lmdb->host.wall_ms(lmdb->host.ctx);
     if (status != LP_OK)
         lp__lmdb_close(lmdb);
+    else
+        lp__lmdb_space_make(lmdb);
     return status;
 }
 
@@ -114,7 +117,9 @@ static int trim_until(lp__lmdb *lmdb, int64_t until_ms, int64_t *delay_ms)
     bool more = true;
     int status = LP_OK;
     while (status == LP_OK && more) {
-        status = lp__lmdb_trim_step(lmdb, &more);
+        status = lp__lmdb_trim_step(lmdb, LP__TRIM_ROWS, &more);
+        if (status == LP_ENOSPC)
+            status = lp__lmdb_space_trim(lmdb, &more);
         if (more && lmdb->host.monotonic_ms(lmdb->host.ctx) >= until_ms)
             break;
     }
@@ -126,7 +131,8 @@ static int trim_until(lp__lmdb *lmdb, int64_t until_ms, int64_t *delay_ms)
 static int trim_if_quiet(lp__lmdb *lmdb, int64_t now_ms, int64_t until_ms, int64_t *delay_ms)
 {
     *delay_ms = -1;
-    if (lp__lmdb_trim_dead_count(lmdb) == 0 && !(lmdb->sweep_wanted && lmdb->meta.floor != 0))
+    bool sweeps = lmdb->sweep_wanted && lmdb->meta.floor != 0 && lmdb->untold == 0;
+    if (lp__lmdb_trim_dead_count(lmdb) == 0 && !sweeps)
         return LP_OK;
     if (now_ms < lmdb->batch_ms + QUIET_MS) {
         *delay_ms = lmdb->batch_ms + QUIET_MS - now_ms;
@@ -149,6 +155,7 @@ static int work(lp__lmdb *lmdb, lp_idle *idle)
                                            : trim_if_quiet(lmdb, now_ms, until_ms, &delay_ms);
     if (status == LP_OK && lp_idle_is_thorough(idle) && delay_ms < 0)
         status = lp__lmdb_compact(lmdb);
+    lp__lmdb_space_make(lmdb);
     if (lmdb->due_ms == 0)
         sync_ms = -1; /* a compaction has synced everything */
     else if (sync_ms < 0)
@@ -162,11 +169,37 @@ static int work(lp__lmdb *lmdb, lp_idle *idle)
     return synced;
 }
 
+/* What was acknowledged before the doubt is owed its sync all the same. It is tried once: a second
+ * try on the same pages would say nothing. */
+static int sync_in_doubt(lp__lmdb *lmdb, lp_idle *idle)
+{
+    int64_t now_ms = lmdb->host.monotonic_ms(lmdb->host.ctx);
+    if (lmdb->due_ms == 0)
+        return LP_OK;
+    if (now_ms < lmdb->due_ms) {
+        lp_idle_again(idle, lmdb->due_ms - now_ms);
+        return LP_OK;
+    }
+    lmdb->due_ms = 0;
+    char problem[sizeof(lmdb->problem)]; /* every batch that is refused tells it */
+    memcpy(problem, lmdb->problem, sizeof(problem));
+    int status = lp__lmdb_env_sync_in_doubt(lmdb);
+    if (status != LP_OK)
+        lp_idle_error(idle, status,
+                      "lmdb \"%s\": %s; acknowledged events may be lost if this machine loses "
+                      "power (check the disk and restart)",
+                      lmdb->path, lmdb->problem);
+    memcpy(lmdb->problem, problem, sizeof(problem));
+    return status;
+}
+
 static int on_idle(lp_addon *self, lp_idle *idle)
 {
     lp__lmdb *lmdb = self->state;
-    if (lmdb->read_only || lmdb->in_doubt)
+    if (lmdb->read_only)
         return LP_OK;
+    if (lmdb->in_doubt)
+        return sync_in_doubt(lmdb, idle);
     if (setjmp(lmdb->escape) != 0)
         return lp_idle_error(idle, given_up(lmdb), "lmdb \"%s\": %s (restart)", lmdb->path,
                              lmdb->problem);
@@ -195,6 +228,10 @@ static int on_shutdown(lp_addon *self, lp_ending *ending)
     int status = LP_OK;
     if (!lmdb->read_only && !lmdb->meta.is_clean && !lmdb->in_doubt)
         status = finish(lmdb);
+    if (status == LP_ENOSPC && lp__lmdb_space_spend(lmdb))
+        status = finish(lmdb);
+    if (lmdb->in_doubt && lmdb->due_ms != 0)
+        status = lp__lmdb_env_sync_in_doubt(lmdb);
     if (status != LP_OK)
         lp_ending_error(ending, status, "lmdb \"%s\": not closed cleanly: %s", lmdb->path,
                         lmdb->problem);
@@ -213,6 +250,7 @@ static void destroy(lp_addon *self)
     lp__lmdb_close(lmdb);
     lp__dead_free(&lmdb->dead);
     lp__dead_free(&lmdb->doomed);
+    lp__dead_free(&lmdb->refused);
     free(lmdb->path);
     free(lmdb);
 }
@@ -284,11 +322,10 @@ int lp__lmdb_new(const char *directory, const lp_lmdb_options *given, const lp__
         .destroy = destroy,
     };
     lp_lmdb_options options = LP_LMDB_OPTIONS_INIT;
-    if (given != NULL)
-        memcpy(&options, given,
-               given->struct_size < sizeof(options) ? given->struct_size : sizeof(options));
     *out = NULL;
-    int status = check_options(directory, &options, error);
+    int status = lp__options_read(&options, sizeof(options), given, "LP_LMDB_OPTIONS_INIT", error);
+    if (status == LP_OK)
+        status = check_options(directory, &options, error);
     if (status != LP_OK)
         return status;
     lp__lmdb *lmdb = calloc(1, sizeof(*lmdb));

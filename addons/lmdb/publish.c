@@ -6,6 +6,8 @@
 
 /* Fewer dead rows than this are not worth a thought. */
 enum { DEAD_MIN = 1000 };
+/* After so many in one batch the next one may bring more. */
+enum { MANY_REMOVALS = 4096 };
 
 /* A batch on its way. What it changes in memory is done after the commit. */
 struct publishing {
@@ -15,6 +17,7 @@ struct publishing {
     bool has_floor, has_news; /* anything that must be kept */
     lp__meta meta;
     uint64_t last_seq;
+    uint64_t sweep_below; /* horizons from here on may be needed for what it removes */
     size_t events;
     uint64_t rows; /* of events, with those that are dead */
     lp__trimmed trimmed;
@@ -69,6 +72,20 @@ static int find_retrieved(struct publishing *publishing)
     return LP_OK;
 }
 
+/* Horizons come before the removals that they cover, in earlier batches where there are many of
+ * them: until all removals are known, the rows that a horizon keeps away are not. */
+static uint64_t find_sweep_below(const lp_batch *batch)
+{
+    uint64_t below = UINT64_MAX;
+    size_t count = lp_batch_removal_count(batch);
+    for (size_t i = 0; i < count && count < MANY_REMOVALS; i++) {
+        lp_removal removal = lp_batch_removal(batch, i);
+        if (removal.reason != LP_REMOVED_RETRIEVED && removal.seq < below)
+            below = removal.seq;
+    }
+    return below != UINT64_MAX ? below : 0;
+}
+
 /* Refuses what cannot be appended, and looks whether there is anything to keep. */
 static void look_at(const lp__lmdb *lmdb, struct publishing *publishing)
 {
@@ -87,6 +104,7 @@ static void look_at(const lp__lmdb *lmdb, struct publishing *publishing)
         last = seq;
         fit++;
     }
+    publishing->sweep_below = find_sweep_below(batch);
     for (size_t i = 0, count = lp_batch_horizon_count(batch); i < count; i++)
         publishing->has_floor |= lp_batch_horizon(batch, i).category.len == 0;
     publishing->has_news = fit > 0 || publishing->retrieved_count > 0 ||
@@ -180,7 +198,10 @@ static int put_horizons(lp__lmdb *lmdb, MDB_txn *txn, struct publishing *publish
             publishing->meta.floor = horizon.seq;
     }
     mdb_cursor_close(cursor);
-    return code == 0 ? lp__lmdb_trim_horizons(lmdb, txn, 2 * count, &publishing->trimmed) : code;
+    if (code != 0 || publishing->sweep_below == 0)
+        return code;
+    return lp__lmdb_trim_horizons(lmdb, txn, 2 * count, publishing->sweep_below,
+                                  &publishing->trimmed);
 }
 
 static int put_keys(lp__lmdb *lmdb, MDB_txn *txn, const lp_batch *batch)
@@ -217,7 +238,9 @@ static int put_batch(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
         code = put_horizons(lmdb, txn, publishing);
     if (code == 0)
         code = put_keys(lmdb, txn, batch);
-    size_t rows = publishing->events > LP__TRIM_ROWS / 2 ? publishing->events * 2 : LP__TRIM_ROWS;
+    size_t rows = lmdb->reserve_bytes > 0 ? LP__TRIM_ROWS : LP__SHORT_ROWS;
+    if (publishing->events > rows / 2)
+        rows = publishing->events * 2;
     if (code == 0)
         code = lp__lmdb_trim_doomed(lmdb, txn, rows, &publishing->trimmed);
 
@@ -246,6 +269,8 @@ static void forget_removed(lp__lmdb *lmdb, const lp_batch *batch)
 {
     for (size_t i = 0, count = lp_batch_removal_count(batch); i < count; i++) {
         lp_removal removal = lp_batch_removal(batch, i);
+        if (removal.reason == LP_REMOVED_REPLAY && lmdb->untold > 0)
+            lmdb->untold--;
         if (removal.reason != LP_REMOVED_RETRIEVED)
             lp__lmdb_trim_note(lmdb, removal.seq);
     }
@@ -258,13 +283,26 @@ static void account(lp__lmdb *lmdb, const struct publishing *publishing)
     lmdb->meta = publishing->meta;
     lmdb->last_seq = publishing->last_seq;
     lmdb->has_written = true;
-    if (publishing->has_floor)
+    if (publishing->has_floor) {
         lmdb->has_damage = false;
+        lp__dead_free(&lmdb->refused);
+    }
     lp__lmdb_trim_done(lmdb, &publishing->trimmed);
     forget_removed(lmdb, publishing->batch);
     uint64_t dead = lp__lmdb_trim_dead_count(lmdb);
     if (lmdb->dead.count >= DEAD_MIN && 2 * dead >= publishing->rows)
         lp__lmdb_trim_doom(lmdb);
+}
+
+/* The first one of a run tells the next start that there was one, whatever the level. */
+static int commit(lp__lmdb *lmdb, struct publishing *publishing)
+{
+    if (!publishing->has_news)
+        return LP_OK;
+    if (!lp__lmdb_space_suffices(lmdb, publishing->batch))
+        return LP_ENOSPC;
+    return lmdb->has_written ? lp__lmdb_env_write(lmdb, put_batch, publishing)
+                             : lp__lmdb_env_write_durably(lmdb, put_batch, publishing);
 }
 
 int lp__lmdb_publish(lp__lmdb *lmdb, lp_batch *batch)
@@ -281,10 +319,9 @@ int lp__lmdb_publish(lp__lmdb *lmdb, lp_batch *batch)
     if (status != LP_OK)
         return lp_batch_error(batch, status, "lmdb \"%s\": out of memory", lmdb->path);
     look_at(lmdb, &publishing);
-    /* The first one of a run tells the next start that there was one, whatever the level. */
-    if (publishing.has_news)
-        status = lmdb->has_written ? lp__lmdb_env_write(lmdb, put_batch, &publishing)
-                                   : lp__lmdb_env_write_durably(lmdb, put_batch, &publishing);
+    status = commit(lmdb, &publishing);
+    if (status == LP_ENOSPC && lp__lmdb_space_free(lmdb, batch))
+        status = commit(lmdb, &publishing);
     if (status != LP_OK)
         refuse(lmdb, batch, status);
     else if (publishing.has_news)

@@ -1,31 +1,96 @@
 /* Pushes what is kept, from the image of the file. */
 #include "inside.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* The horizons that were pushed, by category. Open addressing, at most half full; the names are
+ * the image's. */
+struct horizons {
+    lp_horizon *slots;
+    size_t count, capacity;
+    uint64_t newest; /* none is above this */
+};
 
 struct pusher {
     lp__lmdb *lmdb;
     lp_replay *replay;
     int64_t wall_ms;
     uint64_t damaged; /* rows */
-    char where[160];  /* what became of the first one */
+    lp__aside aside;  /* where they go */
     uint64_t done, total;
+    struct horizons horizons;
 };
 
-static int refuse_row(struct pusher *pusher, const char *tree, const lp__row *row)
+/* ---- horizons -------------------------------------------------------------------------------- */
+
+/* The slot that holds it, or the empty one where it would go. */
+static lp_horizon *find_slot(const struct pusher *pusher, lp_str category)
 {
-    lp__lmdb *lmdb = pusher->lmdb;
-    char name[LP__ASIDE_MAX];
-    bool is_aside = lp__lmdb_damage_set_aside(lmdb, tree, row, name);
-    if (pusher->damaged++ == 0) {
-        if (is_aside)
-            snprintf(pusher->where, sizeof(pusher->where), "set aside in %s", name);
-        else
-            snprintf(pusher->where, sizeof(pusher->where), "%s",
-                     lmdb->read_only ? "left in place" : "it could not be set aside");
+    const struct horizons *horizons = &pusher->horizons;
+    uint64_t hash = lp__lmdb_category_hash(pusher->lmdb->meta.seed, category);
+    for (;; hash++) {
+        lp_horizon *slot = &horizons->slots[hash & (horizons->capacity - 1)];
+        if (slot->seq == 0 || (slot->category.len == category.len &&
+                               memcmp(slot->category.base, category.base, category.len) == 0))
+            return slot;
     }
-    lmdb->has_damage = true;
+}
+
+static int grow_horizons(struct pusher *pusher)
+{
+    struct horizons *horizons = &pusher->horizons, old = *horizons;
+    size_t capacity = old.capacity == 0 ? 64 : old.capacity * 2;
+    lp_horizon *slots = calloc(capacity, sizeof(*slots));
+    if (slots == NULL)
+        return LP_ENOMEM;
+    horizons->slots = slots;
+    horizons->capacity = capacity;
+    for (size_t i = 0; i < old.capacity; i++)
+        if (old.slots[i].seq != 0)
+            *find_slot(pusher, old.slots[i].category) = old.slots[i];
+    free(old.slots);
     return LP_OK;
+}
+
+/* The highest of a category counts. */
+static int note_horizon(struct pusher *pusher, const lp_horizon *horizon)
+{
+    struct horizons *horizons = &pusher->horizons;
+    if (horizon->seq == 0)
+        return LP_OK;
+    if (2 * horizons->count >= horizons->capacity && grow_horizons(pusher) != LP_OK)
+        return LP_ENOMEM;
+    lp_horizon *slot = find_slot(pusher, horizon->category);
+    horizons->count += slot->seq == 0;
+    if (horizon->seq > slot->seq)
+        *slot = *horizon;
+    if (horizon->seq > horizons->newest)
+        horizons->newest = horizon->seq;
+    return LP_OK;
+}
+
+/* Whether an event was removed, and only its row is left. */
+static bool is_dead(const struct pusher *pusher, uint64_t seq, lp_str category)
+{
+    return seq != 0 && seq <= pusher->horizons.newest && seq <= find_slot(pusher, category)->seq;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* A row that does not verify. */
+static int set_row_aside(struct pusher *pusher, lp__kind kind, const lp__row *row)
+{
+    pusher->damaged++;
+    lp__lmdb_damage_add(pusher->lmdb, &pusher->aside, kind, row);
+    return LP_OK;
+}
+
+/* One that does, and that is not taken. */
+static int refuse_row(struct pusher *pusher, lp__kind kind, const lp__row *row)
+{
+    set_row_aside(pusher, kind, row);
+    return lp__lmdb_damage_note(pusher->lmdb, kind, row);
 }
 
 static bool is_refused(int status)
@@ -43,12 +108,20 @@ static int push_event(void *ctx, const lp__row *row, bool is_tree)
     if ((++pusher->done & 0xffff) == 0)
         lp_replay_progress(pusher->replay, pusher->done, pusher->total);
     if (!lp__lmdb_event_decode(row, &id, &category, &data))
-        return refuse_row(pusher, "event", row);
+        return set_row_aside(pusher, LP__KIND_EVENT, row);
+    uint64_t seq = lp__lmdb_seq_decode(row->key);
+    if (is_dead(pusher, seq, category)) {
+        if (seq > lmdb->last_seq)
+            lmdb->last_seq = seq;
+        lp__lmdb_trim_note(lmdb, seq);
+        return LP_OK;
+    }
     int status = lp_replay_event(pusher->replay, id, category, data);
     if (is_refused(status))
-        return refuse_row(pusher, "event", row);
-    if (status >= 0)
-        lmdb->last_seq = lp__lmdb_seq_decode(row->key);
+        return refuse_row(pusher, LP__KIND_EVENT, row);
+    if (status >= 0 && seq > lmdb->last_seq)
+        lmdb->last_seq = seq;
+    lmdb->untold += status == LP_SKIPPED;
     return status;
 }
 
@@ -58,9 +131,11 @@ static int push_horizon(void *ctx, const lp__row *row, bool is_tree)
     lp_horizon horizon;
     (void)is_tree;
     if (!lp__lmdb_horizon_decode(row, &horizon))
-        return refuse_row(pusher, "horizon", row);
+        return set_row_aside(pusher, LP__KIND_HORIZON, row);
     int status = lp_replay_horizon(pusher->replay, horizon.category, horizon.seq);
-    return is_refused(status) ? refuse_row(pusher, "horizon", row) : status;
+    if (is_refused(status))
+        return refuse_row(pusher, LP__KIND_HORIZON, row);
+    return status >= 0 ? note_horizon(pusher, &horizon) : status;
 }
 
 static int push_key(void *ctx, const lp__row *row, bool is_tree)
@@ -69,23 +144,30 @@ static int push_key(void *ctx, const lp__row *row, bool is_tree)
     lp_idempotency record;
     (void)is_tree;
     if (!lp__lmdb_key_decode(row, &record))
-        return refuse_row(pusher, "key", row);
+        return set_row_aside(pusher, LP__KIND_KEY, row);
     if (record.expires_ms <= pusher->wall_ms)
         return LP_OK;
     int status = lp_replay_idempotency(pusher->replay, &record);
-    return is_refused(status) ? refuse_row(pusher, "key", row) : status;
+    return is_refused(status) ? refuse_row(pusher, LP__KIND_KEY, row) : status;
 }
 
 static int tell_damage(struct pusher *pusher)
 {
     lp__lmdb *lmdb = pusher->lmdb;
-    char detail[1024];
+    char detail[1024], name[LP__ASIDE_MAX];
     if (pusher->damaged == 0)
         return LP_OK;
+    lmdb->has_damage = lp__lmdb_damage_end(lmdb, &pusher->aside, name);
     lmdb->damaged_records += pusher->damaged;
     lmdb->meta.has_loss = true;
-    snprintf(detail, sizeof(detail), "lmdb \"%s\": %llu rows are damaged (the first one: %s)",
-             lmdb->path, (unsigned long long)pusher->damaged, pusher->where);
+    if (lmdb->has_damage)
+        snprintf(detail, sizeof(detail), "lmdb \"%s\": %llu rows are damaged (set aside in %s)",
+                 lmdb->path, (unsigned long long)pusher->damaged, name);
+    else
+        snprintf(detail, sizeof(detail), "lmdb \"%s\": %llu rows are damaged (left in place%s)",
+                 lmdb->path, (unsigned long long)pusher->damaged,
+                 lmdb->read_only ? ""
+                                 : ": they could not be set aside, the next start tries again");
     return lp_replay_loss(pusher->replay, pusher->damaged, detail);
 }
 
@@ -120,6 +202,11 @@ int lp__lmdb_replay(lp__lmdb *lmdb, lp_replay *replay, lp__image *image)
         status = push_highest(&pusher);
     if (status >= 0)
         lp_replay_progress(replay, pusher.total, pusher.total);
+    if (pusher.aside.is_open) { /* the start has failed before they were told */
+        char name[LP__ASIDE_MAX];
+        lp__lmdb_damage_end(lmdb, &pusher.aside, name);
+    }
+    free(pusher.horizons.slots);
     lmdb->sweep_wanted = true;
     return status < 0 ? status : LP_OK;
 }

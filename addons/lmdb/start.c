@@ -121,7 +121,7 @@ void lp__lmdb_count_set_aside(lp__lmdb *lmdb, uint64_t *files, uint64_t *rows, u
     const struct dirent *entry;
     size_t prefix = strlen(LP__SET_ASIDE_PREFIX);
     while ((entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, LP__ROW_ASIDE_PREFIX, strlen(LP__ROW_ASIDE_PREFIX)) == 0)
+        if (strncmp(entry->d_name, LP__ROWS_ASIDE_PREFIX, strlen(LP__ROWS_ASIDE_PREFIX)) == 0)
             ++*rows;
         if (strncmp(entry->d_name, LP__SET_ASIDE_PREFIX, prefix) != 0)
             continue;
@@ -311,13 +311,45 @@ static int open_env(lp__lmdb *lmdb, lp_replay *replay)
     return LP_OK;
 }
 
+/* A damaged store is told from a wrong path by the lock file, which every store has: what stands
+ * beside none and cannot be read is somebody else's, and is left alone. */
+static int refuse_foreign(lp__lmdb *lmdb, lp_replay *replay)
+{
+    lp__image image = {0};
+    lp__image_state state = lp__lmdb_image_open(&image, lmdb->dir, LP__DATA_NAME);
+    int status = LP_OK;
+    if (faccessat(lmdb->dir, "lock", F_OK, 0) == 0) /* a journal's */
+        status = lp_replay_error(replay, LP_EVERSION,
+                                 "lmdb \"%s\": it holds a journal, or something else with a file "
+                                 "\"lock\" (name a directory of its own)",
+                                 lmdb->path);
+    else if (state == LP__IMAGE_FAILED)
+        status = directory_error(lmdb, replay, LP__DATA_NAME ": ");
+    else if (state == LP__IMAGE_GOOD && !image.has_rows)
+        status = refuse_version(lmdb, replay, LP__IMAGE_FOREIGN, &image, 0);
+    else if (state == LP__IMAGE_FOREIGN || state == LP__IMAGE_VERSION)
+        status = refuse_version(lmdb, replay, state, &image, 0);
+    else if (state == LP__IMAGE_DAMAGED)
+        status = lp_replay_error(replay, LP_EVERSION,
+                                 "lmdb \"%s\": " LP__DATA_NAME
+                                 " is no store's (%s), and no " LP__LOCK_NAME
+                                 " says that it was one (name another directory; if "
+                                 "it was one, make an empty file of that name)",
+                                 lmdb->path, image.problem);
+    lp__lmdb_image_close(&image);
+    return status;
+}
+
 int lp__lmdb_start(lp__lmdb *lmdb, lp_replay *replay)
 {
     lp__image image = {0};
     int status = open_directory(lmdb, replay);
+    bool had_lock = status == LP_OK && faccessat(lmdb->dir, LP__LOCK_NAME, F_OK, 0) == 0;
+    if (status == LP_OK && !had_lock)
+        status = refuse_foreign(lmdb, replay);
     if (status == LP_OK)
         status = take_lock(lmdb, replay);
-    if (status == LP_OK && !lmdb->read_only)
+    if (status == LP_OK && !lmdb->read_only && had_lock)
         unlinkat(lmdb->dir, LP__COMPACT_NAME, 0);
     if (status == LP_OK)
         status = read_data(lmdb, replay, &image);

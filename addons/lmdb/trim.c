@@ -80,17 +80,20 @@ int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max)
 
 /* A horizon is needed as long as it is above the floor, and as long as a removed event that it
  * keeps away may still have its row. */
-static bool is_covered(const lp__lmdb *lmdb, const MDB_val *key, const MDB_val *value)
+static bool is_covered(const lp__lmdb *lmdb, const MDB_val *key, const MDB_val *value,
+                       uint64_t below)
 {
     lp__row row = {key->mv_data, value->mv_data, key->mv_size, value->mv_size};
     lp_horizon horizon;
     return lp__lmdb_horizon_decode(&row, &horizon) && horizon.seq <= lmdb->meta.floor &&
-           horizon.seq < lmdb->oldest_dead && horizon.seq < lmdb->oldest_doomed;
+           horizon.seq < below && horizon.seq < lmdb->oldest_dead &&
+           horizon.seq < lmdb->oldest_doomed;
 }
 
-int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out)
+int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, uint64_t below,
+                           lp__trimmed *out)
 {
-    if (!lmdb->sweep_wanted || lmdb->is_blind || lmdb->meta.floor == 0)
+    if (!lmdb->sweep_wanted || lmdb->is_blind || lmdb->untold > 0 || lmdb->meta.floor == 0)
         return 0;
     MDB_cursor *cursor;
     MDB_val value;
@@ -102,7 +105,7 @@ int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed
         return code;
     code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     for (size_t i = 0; code == 0 && i < max; i++) {
-        if (is_covered(lmdb, &key, &value))
+        if (is_covered(lmdb, &key, &value, below))
             code = mdb_cursor_del(cursor, 0);
         if (code == 0)
             code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
@@ -140,25 +143,30 @@ void lp__lmdb_trim_done(lp__lmdb *lmdb, const lp__trimmed *trimmed)
     lp__lmdb_trim_want_sweep(lmdb); /* horizons that were needed for them are not any more */
 }
 
+struct step {
+    size_t max;
+    lp__trimmed out;
+};
+
 static int trim(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
 {
-    lp__trimmed *out = ctx;
-    *out = (lp__trimmed){0};
-    int code = lp__lmdb_trim_doomed(lmdb, txn, LP__TRIM_ROWS, out);
+    struct step *step = ctx;
+    step->out = (lp__trimmed){0};
+    int code = lp__lmdb_trim_doomed(lmdb, txn, step->max, &step->out);
     if (code == 0)
-        code = lp__lmdb_trim_keys(lmdb, txn, LP__TRIM_ROWS);
-    return code == 0 ? lp__lmdb_trim_horizons(lmdb, txn, LP__TRIM_ROWS, out) : code;
+        code = lp__lmdb_trim_keys(lmdb, txn, step->max);
+    return code == 0 ? lp__lmdb_trim_horizons(lmdb, txn, step->max, UINT64_MAX, &step->out) : code;
 }
 
-int lp__lmdb_trim_step(lp__lmdb *lmdb, bool *more)
+int lp__lmdb_trim_step(lp__lmdb *lmdb, size_t max, bool *more)
 {
-    lp__trimmed trimmed;
+    struct step step = {.max = max};
     lp__lmdb_trim_doom(lmdb);
-    int status = lp__lmdb_env_write(lmdb, trim, &trimmed);
+    int status = lp__lmdb_env_write(lmdb, trim, &step);
     *more = false;
     if (status != LP_OK)
         return status;
-    lp__lmdb_trim_done(lmdb, &trimmed);
-    *more = lp__lmdb_trim_dead_count(lmdb) > 0 || (trimmed.has_swept && lmdb->sweep_wanted);
+    lp__lmdb_trim_done(lmdb, &step.out);
+    *more = lp__lmdb_trim_dead_count(lmdb) > 0 || (step.out.has_swept && lmdb->sweep_wanted);
     return LP_OK;
 }

@@ -23,7 +23,6 @@ enum {
     TREE_SIZE = 48,
     DEPTH_MAX = 32, /* of LMDB's cursors */
     KEY_MAX = 511,
-    PAGE_SIZE_MAX = 65536,
 };
 
 static uint16_t get16(const uint8_t *at)
@@ -140,7 +139,7 @@ static bool read_node(const lp__image *image, const uint8_t *page, uint16_t at, 
 struct layout {
     uint32_t end; /* of the next node, while they lie so */
     bool is_row;
-    uint64_t taken[PAGE_SIZE_MAX / 2 / 64];
+    uint64_t taken[LP__PAGE_SIZE_MAX / 2 / 64];
 };
 
 static bool take(struct layout *layout, uint32_t at, uint32_t size)
@@ -157,7 +156,7 @@ static bool take(struct layout *layout, uint32_t at, uint32_t size)
 static bool overlaps(lp__image *image, const uint8_t *page, unsigned count, bool is_leaf)
 {
     struct layout layout;
-    memset(layout.taken, 0, image->page_size / 16 + 8);
+    memset(layout.taken, 0, sizeof(layout.taken));
     for (unsigned i = 0; i < count; i++) {
         struct node node;
         uint16_t at = get16(page + PAGE_HEADER + 2 * i);
@@ -307,19 +306,30 @@ int lp__lmdb_image_count_free(lp__image *image)
     return lp__lmdb_image_walk(image, &image->free, see_free, image);
 }
 
-int lp__lmdb_image_check(lp__image *image)
+int lp__lmdb_image_begin_seeing(lp__image *image)
 {
     if (image->last_page / 64 > image->size) /* pages behind the end are free, or never written */
         return lp__lmdb_image_wrong(image, image->last_page, "the last page is far outside");
     image->seen = calloc(1, (size_t)(image->last_page / 8 + 1));
-    if (image->seen == NULL)
-        return LP_ENOMEM;
-    const lp__tree *trees[] = {&image->main, &image->events, &image->horizons, &image->keys};
-    int status = lp__lmdb_image_count_free(image);
-    for (size_t i = 0; status == LP_OK && i < (image->has_rows ? 4 : 1); i++)
-        status = lp__lmdb_image_walk(image, trees[i], NULL, NULL);
+    return image->seen != NULL ? LP_OK : LP_ENOMEM;
+}
+
+void lp__lmdb_image_end_seeing(lp__image *image)
+{
     free(image->seen);
     image->seen = NULL;
+}
+
+int lp__lmdb_image_check(lp__image *image)
+{
+    int status = lp__lmdb_image_begin_seeing(image);
+    if (status != LP_OK)
+        return status;
+    const lp__tree *trees[] = {&image->main, &image->events, &image->horizons, &image->keys};
+    status = lp__lmdb_image_count_free(image);
+    for (size_t i = 0; status == LP_OK && i < (image->has_rows ? 4 : 1); i++)
+        status = lp__lmdb_image_walk(image, trees[i], NULL, NULL);
+    lp__lmdb_image_end_seeing(image);
     image->is_checked = status == LP_OK;
     return status;
 }

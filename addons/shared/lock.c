@@ -45,7 +45,9 @@ int lp__lock_take(int dir, const char *name, bool read_only, int *fd, long *hold
         return LP_OK;
     }
     int code = errno;
-    *holder = read_holder(*fd);
+    /* Readers write no number, so what stands there is that of a writer of before. */
+    bool is_read = !read_only && flock(*fd, LOCK_SH | LOCK_NB) == 0;
+    *holder = is_read ? 0 : read_holder(*fd);
     close(*fd);
     *fd = -1;
     errno = code;

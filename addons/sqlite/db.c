@@ -11,11 +11,11 @@
 
 /* ---- results --------------------------------------------------------------------------------- */
 
+/* SQLite tells a bad sector (EIO) as CORRUPTFS. IOERR_READ is any other reason, which may pass. */
 bool lp__db_is_damage(int code)
 {
     return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB ||
-           code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_READ ||
-           code == SQLITE_IOERR_CORRUPTFS;
+           code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_CORRUPTFS;
 }
 
 /* SQLite keeps the number of some failed calls and not of others: that of a step is still there, if
@@ -26,7 +26,7 @@ static int errno_of(sqlite3 *db)
     return number != 0 ? number : errno;
 }
 
-int lp__db_status(sqlite3 *db, int code)
+static int status_of(sqlite3 *db, int code)
 {
     if (lp__db_is_damage(code))
         return LP_EDAMAGED;
@@ -38,8 +38,9 @@ int lp__db_status(sqlite3 *db, int code)
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-    case SQLITE_CANTOPEN:
         return LP_EACCES;
+    case SQLITE_CANTOPEN: /* too many open files, for one, is not a matter of rights */
+        return errno_of(db) != 0 ? lp__status_of_errno(errno_of(db)) : LP_EACCES;
     case SQLITE_IOERR: {
         if (code == SQLITE_IOERR_NOMEM)
             return LP_ENOMEM;
@@ -57,7 +58,33 @@ int lp__sqlite_problem(lp__sqlite *self, int status, const char *format, ...)
     vsnprintf(self->problem, sizeof(self->problem), format, args);
     va_end(args);
     self->failed_status = status;
+    self->failed_code = self->failed_errno = 0;
     return status;
+}
+
+static bool is_locked(int code)
+{
+    return (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED;
+}
+
+const char *lp__sqlite_remedy(const lp__sqlite *self, int status)
+{
+    switch (status) {
+    case LP_ENOSPC:
+        return " (free some space, it goes on by itself)";
+    case LP_EDAMAGED:
+        return " (restart to set it aside)";
+    case LP_EACCES:
+        return " (give this user the right to write to it and its directory)";
+    case LP_EINDOUBT:
+        return " (check the disk and restart)";
+    case LP_EIO:
+        if (self->failed_errno == EMFILE || self->failed_errno == ENFILE)
+            return " (let it have more open files: ulimit -n)";
+        return self->failed_code == 0 || is_locked(self->failed_code) ? "" : " (check the disk)";
+    default:
+        return "";
+    }
 }
 
 int lp__db_failed(lp__sqlite *self, sqlite3 *db, const char *what)
@@ -65,27 +92,29 @@ int lp__db_failed(lp__sqlite *self, sqlite3 *db, const char *what)
     if (db == NULL)
         return lp__sqlite_problem(self, LP_ENOMEM, "%s: out of memory", what);
     int code = sqlite3_extended_errcode(db), number = errno_of(db);
-    int status = lp__db_status(db, code);
-    self->failed_code = code;
+    int status = status_of(db, code);
     char reason[96] = "", text[128] = "";
-    if ((code & 0xff) == SQLITE_IOERR && number != 0)
-        snprintf(text, sizeof(text), " (%s)", strerror_r(number, reason, sizeof(reason)));
-    if ((code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED)
-        return lp__sqlite_problem(self, status,
-                                  "%s: another program has locked the database (end its "
-                                  "transaction, or close it)",
-                                  what);
-    return lp__sqlite_problem(self, status, "%s: %s%s", what, sqlite3_errmsg(db), text);
+    bool is_call = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
+    if (is_call && number != 0)
+        snprintf(text, sizeof(text), ": %s", strerror_r(number, reason, sizeof(reason)));
+    if (is_locked(code))
+        lp__sqlite_problem(self, status,
+                           "%s: another program has locked the database (end its transaction, or "
+                           "close it)",
+                           what);
+    else
+        lp__sqlite_problem(self, status, "%s: %s%s", what, sqlite3_errmsg(db), text);
+    self->failed_code = code;
+    self->failed_errno = is_call ? number : 0;
+    return status;
 }
 
 int lp__db_exec(lp__sqlite *self, sqlite3 *db, const char *sql)
 {
-    char what[64];
     errno = 0;
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
         return LP_OK;
-    snprintf(what, sizeof(what), "%.40s", sql);
-    return lp__db_failed(self, db, what);
+    return lp__db_failed(self, db, "cannot use it");
 }
 
 int64_t lp__db_number(sqlite3 *db, const char *sql)
@@ -174,6 +203,7 @@ static int open_to_read(lp__sqlite *self)
 
 static int open_to_write(lp__sqlite *self)
 {
+    errno = 0;
     int code = sqlite3_open_v2(self->file, &self->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
                                    SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE,
@@ -205,17 +235,19 @@ static int configure(lp__sqlite *self)
 static int check_version(lp__sqlite *self)
 {
     int64_t application = lp__db_number(self->db, "PRAGMA application_id");
-    if (application < 0 && lp__db_is_damage(sqlite3_extended_errcode(self->db)))
+    if (sqlite3_errcode(self->db) != SQLITE_OK)
         return lp__db_failed(self, self->db, "cannot read it");
     int64_t version = lp__db_number(self->db, "PRAGMA user_version");
+    if (sqlite3_errcode(self->db) != SQLITE_OK)
+        return lp__db_failed(self, self->db, "cannot read it");
     lp__meta meta;
     bool damaged = false;
     int status = lp__meta_read(self, self->db, &meta, &damaged);
     bool is_ours = application == LP__SQLITE_APPLICATION_ID && version == LP__SQLITE_VERSION;
-    damaged = damaged || (!meta.is_there && is_ours);
-    if (status != LP_OK || damaged)
-        return damaged ? lp__sqlite_problem(self, LP_EDAMAGED, "its table meta cannot be read")
-                       : status;
+    if (status != LP_OK)
+        return status;
+    if (damaged || (!meta.is_there && is_ours))
+        return lp__sqlite_problem(self, LP_EDAMAGED, "its table meta cannot be read");
     if (meta.version != 0)
         version = (int64_t)meta.version;
     else if (application != LP__SQLITE_APPLICATION_ID)
@@ -233,11 +265,11 @@ static int use_log(lp__sqlite *self)
 {
     sqlite3_stmt *statement = NULL;
     bool is_log = false;
-    if (sqlite3_prepare_v2(self->db, "PRAGMA journal_mode=WAL", -1, &statement, NULL) ==
-            SQLITE_OK &&
-        sqlite3_step(statement) == SQLITE_ROW)
+    int code = sqlite3_prepare_v2(self->db, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
+    if (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
         is_log = sqlite3_stricmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
-    int code = sqlite3_finalize(statement);
+    if (statement != NULL)
+        code = sqlite3_finalize(statement);
     if (is_log)
         return LP_OK;
     if (code != SQLITE_OK)
@@ -253,24 +285,17 @@ static int prepare(lp__sqlite *self)
         LP__SQLITE_STATEMENTS(TEXT)
 #undef TEXT
     };
-    for (size_t i = 0; i < LP__STATEMENT_COUNT; i++)
-        if (sqlite3_prepare_v3(self->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
-                               &self->statements[i], NULL) != SQLITE_OK)
-            return lp__db_failed(self, self->db, "its schema is damaged") == LP_ENOMEM
-                       ? LP_ENOMEM
-                       : LP_EDAMAGED;
+    for (size_t i = 0; i < LP__STATEMENT_COUNT; i++) {
+        int code = sqlite3_prepare_v3(self->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                      &self->statements[i], NULL);
+        if ((code & 0xff) == SQLITE_ERROR) { /* no such table, no such column */
+            lp__db_failed(self, self->db, "its schema is damaged");
+            return self->failed_status = LP_EDAMAGED;
+        }
+        if (code != SQLITE_OK)
+            return lp__db_failed(self, self->db, "cannot read its schema");
+    }
     return LP_OK;
-}
-
-static int open_failed(lp__sqlite *self)
-{
-    int status = lp__db_failed(self, self->db, "cannot open it");
-    if (status == LP_EACCES)
-        lp__sqlite_problem(self, status,
-                           "cannot open it: %s (give this user the right to write to it and to its "
-                           "directory, or name another file)",
-                           self->db != NULL ? sqlite3_errmsg(self->db) : "");
-    return status;
 }
 
 int lp__db_open(lp__sqlite *self)
@@ -278,10 +303,8 @@ int lp__db_open(lp__sqlite *self)
     int code = self->read_only ? open_to_read(self) : open_to_write(self);
     if (code != SQLITE_OK)
         return code == SQLITE_READONLY
-                   ? lp__sqlite_problem(self, LP_EACCES,
-                                        "this user may not write to it (give it the right to, or "
-                                        "name another file)")
-                   : open_failed(self);
+                   ? lp__sqlite_problem(self, LP_EACCES, "this user may not write to it")
+                   : lp__db_failed(self, self->db, "cannot open it");
     int status = configure(self);
     if (status == LP_OK)
         status = check_version(self);

@@ -31,12 +31,15 @@ bool lp__file_size(const lp__sqlite *self, const char *suffix, uint64_t *size)
     return true;
 }
 
-int lp__file_failed(lp__sqlite *self, const char *what, const char *suffix)
+static int failed(lp__sqlite *self, const char *what, const char *suffix)
 {
     int code = errno;
     char reason[96];
-    return lp__sqlite_problem(self, lp__status_of_errno(code), "%s %s%s: %s", what, self->path,
-                              suffix, strerror_r(code, reason, sizeof(reason)));
+    int status = lp__sqlite_problem(self, lp__status_of_errno(code), "%s %s%s: %s", what,
+                                    self->path, suffix, strerror_r(code, reason, sizeof(reason)));
+    self->failed_code = SQLITE_IOERR;
+    self->failed_errno = code;
+    return status;
 }
 
 void lp__file_remove_new(const lp__sqlite *self)
@@ -63,7 +66,7 @@ int lp__file_sync_dir(lp__sqlite *self)
     int fd = open_dir(self);
     int status = LP_OK;
     if (fd < 0 || fsync(fd) != 0)
-        status = lp__file_failed(self, "cannot sync the directory of", "");
+        status = failed(self, "cannot sync the directory of", "");
     if (fd >= 0)
         close(fd);
     return status;
@@ -127,7 +130,7 @@ static int rename_part(lp__sqlite *self, const char *from, const char *to)
     lp__file_name(self, to, new);
     if (rename(old, new) == 0 || errno == ENOENT)
         return LP_OK;
-    return lp__file_failed(self, "cannot rename", from);
+    return failed(self, "cannot rename", from);
 }
 
 int lp__file_complete(lp__sqlite *self)
@@ -138,7 +141,7 @@ int lp__file_complete(lp__sqlite *self)
 
 /* FILE goes first: a start that finds FILE.new without FILE knows that it has to go on with this.
  * The log must be away before FILE.new gets its name, or SQLite would take it for the new one's. */
-int lp__file_swap(lp__sqlite *self, unsigned *number)
+int lp__file_swap(lp__sqlite *self)
 {
     uint64_t size, log;
     bool has_file = lp__file_size(self, "", &size) && size > 0;
@@ -151,7 +154,6 @@ int lp__file_swap(lp__sqlite *self, unsigned *number)
     }
     aside_suffix(n, "", file, sizeof(file));
     aside_suffix(n, "-wal", aside, sizeof(aside));
-    *number = n;
     int status = has_file ? rename_part(self, "", file) : LP_OK;
     if (status == LP_OK && has_log)
         status = rename_part(self, "-wal", aside);

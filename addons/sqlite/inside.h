@@ -49,23 +49,23 @@ typedef enum lp__sqlite_statement {
 typedef struct lp__sqlite {
     lp_addon addon;
     char *path; /* as it was given, for sentences */
-    char *file; /* for SQLite, which takes some names for something else */
+    char *file; /* for SQLite: once it is started, from the root on and without links */
     lp_sync sync;
     int64_t sync_interval_us;
     bool read_only;
     lp__sqlite_world world;
 
     int lock;      /* -1: none */
-    bool had_lock; /* there was a lock file, so a store */
-    sqlite3 *db;
+    bool had_lock; /* there was a lock file before this start, so a store has been here */
+    sqlite3 *db;   /* NULL while it runs: it could not be made anew, and only a restart helps */
     sqlite3_stmt *statements[LP__STATEMENT_COUNT];
     bool is_full; /* PRAGMA synchronous is FULL */
     uint64_t boot;
 
-    uint64_t rows, horizons, keys; /* how many there are */
-    uint64_t highest;              /* ever given */
-    uint64_t meta_highest;         /* the one in table meta */
-    uint64_t last_row;             /* the newest event that is there; 0: not known */
+    uint64_t rows, keys;   /* how many there are */
+    uint64_t highest;      /* ever given */
+    uint64_t meta_highest; /* the one in table meta */
+    uint64_t last_row;     /* the newest event that is there; 0: not known */
     uint64_t floor;
     lp__dead dead;    /* to be deleted */
     uint64_t untold;  /* rows that replay skipped and no batch has told as removed yet */
@@ -76,13 +76,16 @@ typedef struct lp__sqlite {
     bool is_compact;  /* nothing was written since VACUUM */
     bool run_noted;   /* table meta says that this run writes */
     bool has_written; /* since the start */
-    bool in_doubt, lost;
+    bool in_doubt;    /* a failed batch may come back: no other is kept until a restart */
+    bool lost;        /* the log could not be synced: the next start on another boot says so */
 
-    lp__dead bad; /* rows that start found damaged */
-    char loss[400];
-    bool loss_kept;   /* table meta has it */
-    bool loss_told;   /* in this run */
-    bool meta_is_bad; /* table meta has rows that are damaged */
+    /* A loss that start has told, and the rows to set aside for it. Both stay until a batch brings
+     * the floor that covers it: a crash before that has the next start tell it again. */
+    lp__dead bad;     /* rows that start found damaged */
+    char loss[400];   /* the sentence; empty: none */
+    bool loss_told;   /* by this run's start, so that the next floor covers it */
+    bool loss_kept;   /* table meta has it, and has to be rid of it then */
+    bool meta_is_bad; /* table meta has damaged rows, and has to be written anew then */
 
     int64_t due_us;       /* when the write-ahead log must be on disk; 0: it is */
     int64_t published_us; /* when the last batch came */
@@ -94,7 +97,8 @@ typedef struct lp__sqlite {
     uint64_t voids;       /* failed commits that were covered up */
     uint64_t damaged_records, set_aside, checkpoints;
 
-    int failed_status, failed_code;          /* of the call that failed last; SQLite's code */
+    /* Of the call that failed last: its status, SQLite's code and errno; 0: it was none of its. */
+    int failed_status, failed_code, failed_errno;
     char problem[LP__SQLITE_NAME_MAX + 256]; /* of the call that failed last */
     char news[512];                          /* for the log, when a hook next can write to it */
 } lp__sqlite;
@@ -109,8 +113,8 @@ int lp__db_open(lp__sqlite *self);
 void lp__db_close(lp__sqlite *self, bool keep_log);
 /* Notes why a call failed, with its status. `db` may be NULL. */
 int lp__db_failed(lp__sqlite *self, sqlite3 *db, const char *what);
-/* The status of a result of SQLite's. */
-int lp__db_status(sqlite3 *db, int code);
+/* What to do about the call that failed last, to be put behind `problem`; "" where that says it. */
+const char *lp__sqlite_remedy(const lp__sqlite *self, int status);
 /* Whether it says that SQLite's own pages are damaged. */
 bool lp__db_is_damage(int code);
 /* Notes a problem of ours. */
@@ -124,11 +128,6 @@ int lp__db_rollback(lp__sqlite *self); /* where a transaction is open */
 
 /* ---- rows.c: what the columns mean and their checksums --------------------------------------- */
 
-int64_t lp__crc_event(uint64_t seq, uint64_t random, lp_str category, lp_str data);
-int64_t lp__crc_horizon(lp_str category, uint64_t seq);
-int64_t lp__crc_key(const lp_idempotency *key);
-int64_t lp__crc_meta(const char *name, uint64_t number, lp_str text);
-lp_str lp__column_text(sqlite3_stmt *statement, int column);
 uint64_t lp__event_random(lp_id id);
 /* Binds and runs; LP_OK, or what failed. */
 int lp__put_event(lp__sqlite *self, sqlite3_stmt *insert, uint64_t seq, uint64_t random,
@@ -183,14 +182,12 @@ int lp__meta_read(lp__sqlite *self, sqlite3 *db, lp__meta *meta, bool *damaged);
 
 void lp__file_name(const lp__sqlite *self, const char *suffix, char *out);
 bool lp__file_size(const lp__sqlite *self, const char *suffix, uint64_t *size); /* false: none */
-int lp__file_failed(lp__sqlite *self, const char *what, const char *suffix);    /* by errno */
 void lp__file_remove_new(const lp__sqlite *self);
 int lp__file_sync_dir(lp__sqlite *self);
 /* FILE.tmp is whole and on disk: it becomes FILE.new. */
 int lp__file_complete(lp__sqlite *self);
-/* Sets FILE aside with its log, if it is there, and gives FILE.new its name. `*number`: of the
- * FILE.damaged-<number>, 0: none. */
-int lp__file_swap(lp__sqlite *self, unsigned *number);
+/* Sets FILE aside with its log, if it is there, and gives FILE.new its name. */
+int lp__file_swap(lp__sqlite *self);
 uint64_t lp__file_count_aside(const lp__sqlite *self);
 
 /* ---- rebuild.c: a new file, and what is saved of a damaged one ------------------------------- */
@@ -213,8 +210,6 @@ void lp__sqlite_close(lp__sqlite *self, bool keep_log);
 int lp__sqlite_publish(lp__sqlite *self, lp_batch *batch);
 /* Within a transaction: says in table meta that this run writes. */
 int lp__note_run(lp__sqlite *self);
-/* After a commit that failed: LP_OK when it is certain that nothing of it will come back. */
-int lp__void(lp__sqlite *self);
 
 /* ---- trim.c: deleting what is dead ----------------------------------------------------------- */
 
@@ -222,14 +217,14 @@ typedef struct lp__trimmed {
     size_t dead;    /* of `self->dead`, from the smallest on */
     uint64_t rows;  /* deleted */
     bool took_last; /* `self->last_row` is among them */
-    uint64_t horizons, keys;
+    uint64_t keys;  /* deleted */
 } lp__trimmed;
 
 /* Within a transaction: deletes up to `max` dead rows. */
 int lp__trim_events(lp__sqlite *self, size_t max, lp__trimmed *trimmed);
 /* Within a transaction: expired keys, and horizons that the floor has reached. */
 int lp__trim_keys(lp__sqlite *self, lp__trimmed *trimmed);
-int lp__trim_horizons(lp__sqlite *self, lp__trimmed *trimmed);
+int lp__trim_horizons(lp__sqlite *self, const lp__trimmed *trimmed);
 /* After its commit. */
 void lp__trim_done(lp__sqlite *self, const lp__trimmed *trimmed);
 /* One transaction of its own: `*more` when there is more to do. */
@@ -238,9 +233,14 @@ bool lp__trim_is_due(const lp__sqlite *self);
 
 /* ---- space.c: space held back -------------------------------------------------------------- */
 
-void lp__space_make(lp__sqlite *self);  /* where there is some */
+void lp__space_make(lp__sqlite *self);  /* takes it, where there is some */
 void lp__space_look(lp__sqlite *self);  /* how long the log may get, by the space that is left */
-bool lp__space_spend(lp__sqlite *self); /* gives it up: whether there was some */
+bool lp__space_spend(lp__sqlite *self); /* gives it up, also an earlier run's: was there any? */
+
+/* ---- inspect.c --------------------------------------------------------------------------------
+ */
+
+int lp__sqlite_inspect(lp__sqlite *self, lp_report *report);
 
 /* ---- sync.c: the write-ahead log ------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,25 +37,95 @@ static int file_error(const lp__sqlite *self, lp_replay *replay, int code)
     }
 }
 
-/* Damage is told from a wrong path by the lock file, which every store has had beside it: a file
- * that is no database and has none is somebody else's, and is left alone. */
-static int refuse_foreign(lp__sqlite *self, lp_replay *replay)
+/* ---- its name -------------------------------------------------------------------------------- */
+
+/* Where a symbolic link that leads to no file points. False: it is none, or cannot be read. */
+static bool follow(char *name)
 {
-    static const char magic[16] = "SQLite format 3";
-    char lock[LP__SQLITE_NAME_MAX], head[sizeof(magic)];
-    lp__file_name(self, ".lock", lock);
-    self->had_lock = access(lock, F_OK) == 0;
-    int fd = self->had_lock ? -1 : open(self->file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return LP_OK;
-    ssize_t len = pread(fd, head, sizeof(head), 0);
-    close(fd);
-    if (len <= 0 || (len == sizeof(head) && memcmp(head, magic, sizeof(head)) == 0))
-        return LP_OK;
+    char to[LP__SQLITE_NAME_MAX];
+    ssize_t len = readlink(name, to, sizeof(to) - 1);
+    if (len <= 0)
+        return false;
+    to[len] = '\0';
+    size_t head = to[0] == '/' ? 0 : (size_t)(strrchr(name, '/') + 1 - name);
+    if (head + (size_t)len >= LP__SQLITE_NAME_MAX)
+        return false;
+    memcpy(name + head, to, (size_t)len + 1);
+    return true;
+}
+
+/* Its directory without links, and its last part. */
+static char *resolve_new(char *name)
+{
+    char *slash = strrchr(name, '/'), last[LP__SQLITE_NAME_MAX], *directory, *path = NULL;
+    snprintf(last, sizeof(last), "%s", slash + 1);
+    slash[1] = '\0';
+    directory = realpath(name, NULL);
+    size_t size = directory != NULL ? strlen(directory) + strlen(last) + 2 : 0;
+    if (directory != NULL && (path = malloc(size)) != NULL)
+        snprintf(path, size, "%s/%s", directory[1] != '\0' ? directory : "", last);
+    free(directory);
+    return path;
+}
+
+/* One file has one name here, and one lock: whatever links lead to it, and wherever the program
+ * goes with chdir later. */
+static int resolve(lp__sqlite *self, lp_replay *replay)
+{
+    enum { LINKS_MAX = 40 };
+    char name[LP__SQLITE_NAME_MAX];
+    struct stat stat_buffer;
+    lp__file_name(self, "", name);
+    char *path = realpath(name, NULL);
+    if (path == NULL && errno == ENOENT) {
+        for (int i = 0; i < LINKS_MAX && follow(name);)
+            i++;
+        path = resolve_new(name);
+    }
+    if (path != NULL && strlen(path) > LP__SQLITE_PATH_MAX - 64) {
+        free(path);
+        path = NULL;
+        errno = ENAMETOOLONG;
+    }
+    if (path == NULL)
+        return file_error(self, replay, errno);
+    free(self->file);
+    self->file = path;
+    if (stat(path, &stat_buffer) == 0 && S_ISREG(stat_buffer.st_mode) && stat_buffer.st_nlink > 1)
+        return lp_replay_error(replay, LP_ENOTFOUND,
+                               "sqlite \"%s\": the file has another name too, a hard link, under "
+                               "which its log and its lock would not be found (remove one of them)",
+                               self->path);
+    return LP_OK;
+}
+
+/* ---- whose it is ----------------------------------------------------------------------------- */
+
+/* Damage is told from a wrong path by the lock file, which every store has had beside it: a file
+ * that is no database and has none is somebody else's, and is left alone. SQLite says which it is:
+ * opening and closing the file here would drop the locks that this process has on it. */
+static int refuse_foreign(const lp__sqlite *self, lp_replay *replay)
+{
     return lp_replay_error(replay, LP_EVERSION,
                            "sqlite \"%s\": it is no SQLite database, and was none of this "
                            "library's (name another file)",
                            self->path);
+}
+
+/* Whose FILE.new this is cannot be known: no store has been here. */
+static int refuse_new(const lp__sqlite *self, lp_replay *replay)
+{
+    return lp_replay_error(replay, LP_EVERSION,
+                           "sqlite \"%s\": there is a file of this name with .new or .tmp behind "
+                           "it, and it is none of this library's (move it away, or name another "
+                           "file)",
+                           self->path);
+}
+
+static bool has_new(const lp__sqlite *self)
+{
+    uint64_t size;
+    return lp__file_size(self, ".new", &size) || lp__file_size(self, ".tmp", &size);
 }
 
 static int take_lock(lp__sqlite *self, lp_replay *replay)
@@ -62,6 +133,7 @@ static int take_lock(lp__sqlite *self, lp_replay *replay)
     char name[LP__SQLITE_NAME_MAX], who[40] = "another process";
     long holder;
     lp__file_name(self, ".lock", name);
+    self->had_lock = access(name, F_OK) == 0;
     int status = lp__lock_take(AT_FDCWD, name, self->read_only, &self->lock, &holder);
     if (status != LP_EINUSE)
         return status == LP_OK ? LP_OK : file_error(self, replay, errno);
@@ -74,7 +146,8 @@ static int take_lock(lp__sqlite *self, lp_replay *replay)
 
 static int said(const lp__sqlite *self, lp_replay *replay, int status)
 {
-    return lp_replay_error(replay, status, "sqlite \"%s\": %s", self->path, self->problem);
+    return lp_replay_error(replay, status, "sqlite \"%s\": %s%s", self->path, self->problem,
+                           lp__sqlite_remedy(self, status));
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -83,9 +156,10 @@ static int said(const lp__sqlite *self, lp_replay *replay, int status)
 static int finish_swap(lp__sqlite *self, lp_replay *replay)
 {
     uint64_t size;
-    unsigned number;
-    bool has_file = lp__file_size(self, "", &size), has_new = lp__file_size(self, ".new", &size);
-    if (has_new && !has_file && lp__file_swap(self, &number) != LP_OK)
+    bool has_file = lp__file_size(self, "", &size), is_whole = lp__file_size(self, ".new", &size);
+    if (!self->had_lock)
+        return LP_OK;
+    if (is_whole && !has_file && lp__file_swap(self) != LP_OK)
         return said(self, replay, self->failed_status);
     lp__file_remove_new(self);
     return LP_OK;
@@ -94,7 +168,12 @@ static int finish_swap(lp__sqlite *self, lp_replay *replay)
 /* Begins a new file. `loss`: why the old one is not gone on with, NULL: there was none. */
 static int begin_new(lp__sqlite *self, lp_replay *replay, const char *loss)
 {
-    int status = lp__rebuild(self, loss);
+    if (!self->had_lock && has_new(self))
+        return refuse_new(self, replay);
+    /* The lock is there before FILE.tmp is, also after a power cut: it says whose that is. */
+    int status = self->had_lock ? LP_OK : lp__file_sync_dir(self);
+    if (status == LP_OK)
+        status = lp__rebuild(self, loss);
     if (status == LP_OK)
         status = lp__db_open(self);
     if (status != LP_OK)
@@ -116,6 +195,17 @@ static int look_at_file(lp__sqlite *self, lp_replay *replay, bool *is_there, boo
     return LP_OK;
 }
 
+/* SQLite needs some space before it can read, for its index of the log. On a full disk it is what
+ * was held back. */
+static int open_db(lp__sqlite *self)
+{
+    int status = lp__db_open(self);
+    if (status != LP_ENOSPC || self->read_only || !self->had_lock || !lp__space_spend(self))
+        return status;
+    lp__db_close(self, true);
+    return lp__db_open(self);
+}
+
 /* Opens what is there, or begins anew. `*loss` is filled when what was there is no database. */
 static int open_file(lp__sqlite *self, lp_replay *replay, char *loss, size_t size)
 {
@@ -134,9 +224,11 @@ static int open_file(lp__sqlite *self, lp_replay *replay, char *loss, size_t siz
     }
     if (!is_there)
         return begin_new(self, replay, NULL);
-    status = lp__db_open(self);
+    status = open_db(self);
     if (status != LP_EDAMAGED)
         return status == LP_OK ? LP_OK : said(self, replay, status);
+    if (!self->had_lock && (self->failed_code & 0xff) == SQLITE_NOTADB)
+        return refuse_foreign(self, replay);
     snprintf(loss, size, "sqlite \"%.200s\": SQLite cannot read it: %.60s (%s)", self->path,
              self->problem,
              self->read_only ? "left in place"
@@ -187,20 +279,32 @@ static int tell_last_run(lp__sqlite *self, lp_replay *replay, const lp__meta *me
     return lp__sqlite_loss(self, replay, 0, detail);
 }
 
+/* After a start that failed: a lock that it made beside what may be somebody else's file would say
+ * to the next one that it is ours. A FILE.new of ours needs it for that. */
+static void drop_lock(const lp__sqlite *self, int status)
+{
+    char name[LP__SQLITE_NAME_MAX];
+    lp__file_name(self, ".lock", name);
+    if (self->lock >= 0 && !self->had_lock && (status == LP_EVERSION || !has_new(self)))
+        unlink(name);
+}
+
 int lp__sqlite_open(lp__sqlite *self, lp_replay *replay)
 {
     char loss[400] = "";
     lp__meta meta;
     bool damaged = false;
-    int status = refuse_foreign(self, replay);
+    int status = resolve(self, replay);
     if (status == LP_OK)
         status = take_lock(self, replay);
     if (status == LP_OK && !self->read_only)
         status = finish_swap(self, replay);
     if (status == LP_OK)
         status = open_file(self, replay, loss, sizeof(loss));
-    if (status != LP_OK)
+    if (status != LP_OK) {
+        drop_lock(self, status);
         return status;
+    }
     self->set_aside = lp__file_count_aside(self);
     if (self->db == NULL) /* an empty file, to be read only */
         return lp__sqlite_loss(self, replay, 0, loss);

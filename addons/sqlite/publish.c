@@ -6,9 +6,9 @@
 /* What the transaction of a batch will have changed, once it is committed. */
 struct change {
     lp__trimmed trimmed;
-    uint64_t rows, horizons, keys; /* inserted */
-    uint64_t last_row;             /* the newest event that is there; 0: not known */
-    uint64_t floor;                /* that it brings; 0: none */
+    uint64_t rows, keys; /* inserted */
+    uint64_t last_row;   /* the newest event that is there; 0: not known */
+    uint64_t floor;      /* that it brings; 0: none */
     bool writes_highest, writes_run, writes_loss, sweeps, covers_loss;
     uint64_t retrieved; /* rows deleted at once */
 };
@@ -244,29 +244,16 @@ static void note_change(lp__sqlite *self, const lp_batch *batch, const struct ch
 
 static int refuse(lp__sqlite *self, lp_batch *batch, int status)
 {
-    switch (status) {
-    case LP_ENOSPC:
-        return lp_batch_error(batch, status,
-                              "sqlite \"%s\": %s (free some space, it goes on by itself)",
-                              self->path, self->problem);
-    case LP_EINDOUBT:
-        return lp_batch_error(batch, status,
-                              "sqlite \"%s\": %s; whether the batch will be there after a restart "
-                              "is in doubt (check the disk and restart)",
-                              self->path, self->problem);
-    case LP_ENOMEM:
+    const char *doubt = "; whether the batch will be there after a restart is in doubt";
+    if (status == LP_ENOMEM)
         return lp_batch_error(batch, status, "sqlite \"%s\": out of memory", self->path);
-    case LP_EDAMAGED:
-        return lp_batch_error(batch, status, "sqlite \"%s\": %s (restart to set it aside)",
-                              self->path, self->problem);
-    default:
-        return lp_batch_error(batch, status, "sqlite \"%s\": %s", self->path, self->problem);
-    }
+    return lp_batch_error(batch, status, "sqlite \"%s\": %s%s%s", self->path, self->problem,
+                          status == LP_EINDOUBT ? doubt : "", lp__sqlite_remedy(self, status));
 }
 
 /* The log may hold the batch whole and with its commit, and a start would find it there. One more
  * transaction is written over its first page, and checksums are chained: then all of it is void. */
-int lp__void(lp__sqlite *self)
+static int void_commit(lp__sqlite *self)
 {
     int status = lp__db_level(self, true);
     if (status == LP_OK)
@@ -288,7 +275,7 @@ static int undo_commit(lp__sqlite *self, lp_batch *batch, int status)
                    (self->failed_code == SQLITE_FULL || self->failed_code == SQLITE_IOERR_WRITE);
     memcpy(problem, self->problem, sizeof(problem));
     bool is_open = lp__db_rollback(self) != LP_OK;
-    if ((is_open || lp__void(self) != LP_OK) && !is_gone) {
+    if (is_open || (void_commit(self) != LP_OK && !is_gone)) {
         self->in_doubt = true;
         status = LP_EINDOUBT;
     }
@@ -317,12 +304,14 @@ static int publish(lp__sqlite *self, lp_batch *batch)
     if (status != LP_OK)
         return undo_commit(self, batch, status);
     note_change(self, batch, &change);
-    lp__wal_committed(self);
+    self->published_us = self->world.monotonic_us(self->world.ctx);
+    lp__wal_committed(self); /* the batch is kept; what fails here is in `news` */
     return LP_OK;
 }
 
 /* Pages that are found damaged only now: the file is set aside and made anew, as by a start. What
- * is lost is told by the next one: until then the manager has it in memory. */
+ * is lost is told by the next one: until then the manager has it in memory. Where the new file does
+ * not get its name or cannot be opened, the next start goes on with it. */
 static int mend(lp__sqlite *self)
 {
     char loss[sizeof(self->loss)];
@@ -330,14 +319,15 @@ static int mend(lp__sqlite *self)
              "sqlite \"%.200s\": its pages were damaged (%.80s), what could be read was kept",
              self->path, self->problem);
     int status = lp__rebuild(self, loss);
-    if (status == LP_OK)
-        status = lp__db_open(self);
+    if (status == LP_OK && (status = lp__db_open(self)) != LP_OK)
+        lp__db_close(self, true);
     if (status != LP_OK)
         return status;
+    int64_t rows = lp__db_number(self->db, "SELECT count(*) FROM event");
     memcpy(self->loss, loss, sizeof(loss));
     self->loss_kept = true;
     self->loss_told = false;
-    self->rows = (uint64_t)lp__db_number(self->db, "SELECT count(*) FROM event");
+    self->rows = rows > 0 ? (uint64_t)rows : 0;
     self->meta_highest = self->highest;
     self->run_noted = false;
     self->set_aside = lp__file_count_aside(self);
@@ -367,7 +357,11 @@ int lp__sqlite_publish(lp__sqlite *self, lp_batch *batch)
         lp__sqlite_problem(self, LP_EINDOUBT, "an earlier batch failed");
         return refuse(self, batch, LP_EINDOUBT);
     }
-    int status = self->db != NULL ? publish(self, batch) : LP_EDAMAGED;
+    if (self->db == NULL) {
+        lp__sqlite_problem(self, LP_EDAMAGED, "its pages are damaged");
+        return refuse(self, batch, LP_EDAMAGED);
+    }
+    int status = publish(self, batch);
     if (status == LP_EDAMAGED) {
         status = mend(self);
         status = status == LP_OK ? publish(self, batch) : refuse(self, batch, status);

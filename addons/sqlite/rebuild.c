@@ -2,7 +2,10 @@
  * could be read of it. It is complete and on disk before it gets its name. */
 #include "inside.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* What a row is, FORMAT.md says. */
 static const char schema[] =
@@ -36,12 +39,26 @@ struct copy {
     int64_t wall_ms;
 };
 
+/* SQLite would make it readable for everybody. The log and its index have the rights of the file.
+ */
+static void make_private(const lp__sqlite *self, const char *name)
+{
+    struct stat old;
+    int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return; /* SQLite will say why */
+    if (stat(self->file, &old) == 0 && old.st_size > 0)
+        fchmod(fd, old.st_mode & 0666);
+    close(fd);
+}
+
 static int make(struct copy *copy)
 {
     lp__sqlite *self = copy->self;
     char name[LP__SQLITE_NAME_MAX];
     lp__file_remove_new(self);
     lp__file_name(self, ".tmp", name);
+    make_private(self, name);
     if (sqlite3_open_v2(name, &copy->to,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                             SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE,
@@ -103,8 +120,7 @@ static int put_meta(struct copy *copy, const char *loss)
     lp__sqlite *self = copy->self;
     lp__meta old = {.is_good = false};
     bool damaged = false;
-    if (self->db != NULL)
-        lp__meta_read(self, self->db, &old, &damaged);
+    int status = self->db != NULL ? lp__meta_read(self, self->db, &old, &damaged) : LP_OK;
     if (self->highest > old.highest)
         old.highest = self->highest;
     const struct {
@@ -112,7 +128,6 @@ static int put_meta(struct copy *copy, const char *loss)
         uint64_t number;
     } numbers[] = {{"version", LP__SQLITE_VERSION}, {"highest", old.highest}, {"boot", self->boot},
                    {"clean", loss == NULL},         {"sync", LP_SYNC_ALWAYS}, {"voids", 0}};
-    int status = LP_OK;
     for (size_t i = 0; status == LP_OK && i < sizeof(numbers) / sizeof(numbers[0]); i++)
         status = lp__put_meta(self, copy->meta, numbers[i].name, numbers[i].number, "");
     if (status == LP_OK && loss != NULL)
@@ -145,7 +160,6 @@ static void drop(struct copy *copy)
 int lp__rebuild(lp__sqlite *self, const char *loss)
 {
     struct copy copy = {.self = self, .wall_ms = self->world.wall_ms(self->world.ctx)};
-    unsigned number = 0;
     int status = make(&copy);
     if (status == LP_OK && self->db != NULL)
         status = copy_all(&copy);
@@ -161,7 +175,7 @@ int lp__rebuild(lp__sqlite *self, const char *loss)
         return status;
     }
     lp__db_close(self, true);
-    status = lp__file_swap(self, &number);
+    status = lp__file_swap(self);
     if (status == LP_OK)
         lp__dead_free(&self->bad);
     return status;

@@ -29,7 +29,6 @@ static int push_horizon(void *ctx, lp_str category, uint64_t seq)
 {
     struct pusher *pusher = ctx;
     lp__sqlite *self = pusher->self;
-    self->horizons++;
     int status = lp_replay_horizon(pusher->replay, category, seq);
     if (status == LP_EINVAL) {
         pusher->is_damaged = true;

@@ -32,30 +32,30 @@ static int64_t checksum(char table, const uint64_t *numbers, size_t count, lp_st
     return (int32_t)crc;
 }
 
-int64_t lp__crc_event(uint64_t seq, uint64_t random, lp_str category, lp_str data)
+static int64_t event_crc(uint64_t seq, uint64_t random, lp_str category, lp_str data)
 {
     return checksum('e', (uint64_t[]){seq, random}, 2, category, data);
 }
 
-int64_t lp__crc_horizon(lp_str category, uint64_t seq)
+static int64_t horizon_crc(lp_str category, uint64_t seq)
 {
     return checksum('h', &seq, 1, category, (lp_str){"", 0});
 }
 
-int64_t lp__crc_key(const lp_idempotency *key)
+static int64_t key_crc(const lp_idempotency *key)
 {
     uint64_t numbers[] = {key->digest, key->seq, key->count, (uint64_t)key->expires_ms};
     return checksum('i', numbers, 4, key->key, (lp_str){"", 0});
 }
 
-int64_t lp__crc_meta(const char *name, uint64_t number, lp_str text)
+static int64_t meta_crc(const char *name, uint64_t number, lp_str text)
 {
     return checksum('m', &number, 1, lp_str_of(name), text);
 }
 
 /* ---- columns --------------------------------------------------------------------------------- */
 
-lp_str lp__column_text(sqlite3_stmt *statement, int column)
+static lp_str column_text(sqlite3_stmt *statement, int column)
 {
     const char *base = (const char *)sqlite3_column_text(statement, column);
     return base != NULL ? (lp_str){base, (size_t)sqlite3_column_bytes(statement, column)}
@@ -94,7 +94,7 @@ int lp__put_event(lp__sqlite *self, sqlite3_stmt *insert, uint64_t seq, uint64_t
     sqlite3_bind_int64(insert, 2, (int64_t)random);
     bind_text(insert, 3, category);
     bind_text(insert, 4, data);
-    sqlite3_bind_int64(insert, 5, lp__crc_event(seq, random, category, data));
+    sqlite3_bind_int64(insert, 5, event_crc(seq, random, category, data));
     return lp__step(self, insert);
 }
 
@@ -102,7 +102,7 @@ int lp__put_horizon(lp__sqlite *self, sqlite3_stmt *put, lp_str category, uint64
 {
     bind_text(put, 1, category);
     sqlite3_bind_int64(put, 2, (int64_t)seq);
-    sqlite3_bind_int64(put, 3, lp__crc_horizon(category, seq));
+    sqlite3_bind_int64(put, 3, horizon_crc(category, seq));
     return lp__step(self, put);
 }
 
@@ -113,7 +113,7 @@ int lp__put_key(lp__sqlite *self, sqlite3_stmt *put, const lp_idempotency *key)
     sqlite3_bind_int64(put, 3, (int64_t)key->seq);
     sqlite3_bind_int64(put, 4, key->count);
     sqlite3_bind_int64(put, 5, key->expires_ms);
-    sqlite3_bind_int64(put, 6, lp__crc_key(key));
+    sqlite3_bind_int64(put, 6, key_crc(key));
     return lp__step(self, put);
 }
 
@@ -124,7 +124,7 @@ int lp__put_meta(lp__sqlite *self, sqlite3_stmt *put, const char *name, uint64_t
     bind_text(put, 1, lp_str_of(name));
     sqlite3_bind_int64(put, 2, (int64_t)number);
     bind_text(put, 3, given);
-    sqlite3_bind_int64(put, 4, lp__crc_meta(name, number, given));
+    sqlite3_bind_int64(put, 4, meta_crc(name, number, given));
     return lp__step(self, put);
 }
 
@@ -205,11 +205,17 @@ static void take_row(lp__rows *rows, int64_t seq)
     sqlite3_stmt *row = rows->statement;
     rows->seq = (uint64_t)seq;
     rows->random = (uint64_t)sqlite3_column_int64(row, 1);
-    rows->category = lp__column_text(row, 2);
-    rows->data = lp__column_text(row, 3);
+    rows->category = column_text(row, 2);
+    rows->data = column_text(row, 3);
     rows->is_good = sqlite3_column_type(row, 4) == SQLITE_INTEGER &&
                     sqlite3_column_int64(row, 4) ==
-                        lp__crc_event(rows->seq, rows->random, rows->category, rows->data);
+                        event_crc(rows->seq, rows->random, rows->category, rows->data);
+}
+
+/* Where memory ran out a text is NULL, which must not pass for damage. */
+static bool has_no_memory(sqlite3 *db)
+{
+    return sqlite3_errcode(db) == SQLITE_NOMEM;
 }
 
 int lp__rows_next(lp__rows *rows)
@@ -226,6 +232,8 @@ int lp__rows_next(lp__rows *rows)
                 continue;
             rows->seen = seq > rows->seen ? seq : rows->seen;
             take_row(rows, seq);
+            if (!rows->is_good && has_no_memory(rows->db))
+                return lp__db_failed(rows->self, rows->db, "cannot read its events");
             rows->last = rows->is_good ? seq : rows->last;
             return 1;
         }
@@ -240,6 +248,13 @@ int lp__rows_next(lp__rows *rows)
 
 /* ---- reading the small tables ---------------------------------------------------------------- */
 
+/* Why a table is not there for us: pages are damaged, or there is no such table or column. What a
+ * lock, want of memory or a failing call keeps from being read is not damaged. */
+static bool is_unreadable(int code)
+{
+    return lp__db_is_damage(code) || (code & 0xff) == SQLITE_ERROR;
+}
+
 /* LP_OK and a statement of NULL: the table cannot be read. */
 static int begin(lp__sqlite *self, sqlite3 *db, const char *sql, sqlite3_stmt **statement,
                  bool *damaged)
@@ -247,8 +262,8 @@ static int begin(lp__sqlite *self, sqlite3 *db, const char *sql, sqlite3_stmt **
     int code = sqlite3_prepare_v2(db, sql, -1, statement, NULL);
     if (code == SQLITE_OK)
         return LP_OK;
-    *damaged = true;
-    return code == SQLITE_NOMEM ? lp__db_failed(self, db, "cannot read it") : LP_OK;
+    *damaged = *damaged || is_unreadable(code);
+    return is_unreadable(code) ? LP_OK : lp__db_failed(self, db, "cannot read it");
 }
 
 static int end(lp__sqlite *self, sqlite3 *db, sqlite3_stmt *statement, int status, int code,
@@ -263,6 +278,14 @@ static int end(lp__sqlite *self, sqlite3 *db, sqlite3_stmt *statement, int statu
     return status;
 }
 
+static int count_bad(lp__sqlite *self, sqlite3 *db, uint64_t *bad)
+{
+    if (has_no_memory(db))
+        return lp__db_failed(self, db, "cannot read it");
+    ++*bad;
+    return LP_OK;
+}
+
 static int read_horizons(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint64_t *bad,
                          bool *damaged)
 {
@@ -270,12 +293,12 @@ static int read_horizons(lp__sqlite *self, sqlite3 *db, const lp__small *each, u
     int status = begin(self, db, "SELECT category, seq, crc FROM horizon", &row, damaged);
     int code = SQLITE_DONE;
     while (status == LP_OK && row != NULL && (code = sqlite3_step(row)) == SQLITE_ROW) {
-        lp_str category = lp__column_text(row, 0);
+        lp_str category = column_text(row, 0);
         uint64_t seq = (uint64_t)sqlite3_column_int64(row, 1);
-        if (lp__crc_horizon(category, seq) == sqlite3_column_int64(row, 2))
+        if (horizon_crc(category, seq) == sqlite3_column_int64(row, 2))
             status = each->horizon(each->ctx, category, seq);
         else
-            ++*bad;
+            status = count_bad(self, db, bad);
     }
     return end(self, db, row, status, code, damaged);
 }
@@ -290,15 +313,15 @@ static int read_keys(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint6
                        &row, damaged);
     int code = SQLITE_DONE;
     while (status == LP_OK && row != NULL && (code = sqlite3_step(row)) == SQLITE_ROW) {
-        lp_idempotency key = {.key = lp__column_text(row, 0),
+        lp_idempotency key = {.key = column_text(row, 0),
                               .digest = (uint64_t)sqlite3_column_int64(row, 1),
                               .seq = (uint64_t)sqlite3_column_int64(row, 2),
                               .count = (uint32_t)sqlite3_column_int64(row, 3),
                               .expires_ms = sqlite3_column_int64(row, 4)};
-        if (lp__crc_key(&key) == sqlite3_column_int64(row, 5))
+        if (key_crc(&key) == sqlite3_column_int64(row, 5))
             status = each->key(each->ctx, &key);
         else
-            ++*bad;
+            status = count_bad(self, db, bad);
     }
     return end(self, db, row, status, code, damaged);
 }
@@ -321,10 +344,10 @@ static bool take_meta(sqlite3_stmt *row, lp__meta *meta)
         {"version", &meta->version}, {"highest", &meta->highest}, {"boot", &meta->boot},
         {"clean", &meta->clean},     {"sync", &meta->sync},       {"voids", &meta->voids},
     };
-    lp_str name = lp__column_text(row, 0), text = lp__column_text(row, 2);
+    lp_str name = column_text(row, 0), text = column_text(row, 2);
     uint64_t number = (uint64_t)sqlite3_column_int64(row, 1);
     if (memchr(name.base, '\0', name.len) != NULL ||
-        lp__crc_meta(name.base, number, text) != sqlite3_column_int64(row, 3))
+        meta_crc(name.base, number, text) != sqlite3_column_int64(row, 3))
         return false;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         if (strcmp(name.base, numbers[i].name) == 0)
@@ -342,11 +365,13 @@ int lp__meta_read(lp__sqlite *self, sqlite3 *db, lp__meta *meta, bool *damaged)
     if (code != SQLITE_OK) {
         *damaged = lp__db_is_damage(code);
         meta->is_good = meta->is_there = false;
-        return code == SQLITE_NOMEM ? lp__db_failed(self, db, "cannot read it") : LP_OK;
+        return is_unreadable(code) ? LP_OK : lp__db_failed(self, db, "cannot read it");
     }
-    while ((code = sqlite3_step(row)) == SQLITE_ROW)
+    int status = LP_OK;
+    uint64_t bad = 0;
+    while (status == LP_OK && (code = sqlite3_step(row)) == SQLITE_ROW)
         if (!take_meta(row, meta))
-            meta->is_good = false;
-    meta->is_good = meta->is_good && meta->version != 0;
-    return end(self, db, row, LP_OK, code, damaged);
+            status = count_bad(self, db, &bad);
+    meta->is_good = bad == 0 && meta->version != 0;
+    return end(self, db, row, status, code, damaged);
 }

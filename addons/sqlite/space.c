@@ -3,8 +3,8 @@
  * While space is scarce the log is therefore kept shorter than the reserve. */
 #include "inside.h"
 
-#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -27,30 +27,45 @@ void lp__space_look(lp__sqlite *self)
         self->wal_next = self->wal_limit;
 }
 
+/* What an earlier run held back: on a full disk there would be no second chance to take it. */
+static uint64_t held_back(const char *name)
+{
+    struct stat file;
+    uint64_t has = 0;
+    if (stat(name, &file) == 0 && file.st_size <= RESERVE_BYTES &&
+        (uint64_t)file.st_blocks * 512 >= (uint64_t)file.st_size)
+        has = (uint64_t)file.st_size;
+    return has >= RESERVE_MIN ? has : 0;
+}
+
+static uint64_t hold_back(const char *name, uint64_t size)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return 0;
+    bool is_held = posix_fallocate(fd, 0, (off_t)size) == 0;
+    close(fd);
+    if (!is_held)
+        unlink(name);
+    return is_held ? size : 0;
+}
+
 void lp__space_make(lp__sqlite *self)
 {
     char name[LP__SQLITE_NAME_MAX];
-    uint64_t share = free_bytes(self) / 8, size = share < RESERVE_BYTES ? share : RESERVE_BYTES;
-    size &= ~(uint64_t)(PAGE - 1);
-    if (self->read_only || self->reserve > 0 || size < RESERVE_MIN)
+    if (self->read_only || self->reserve > 0)
         return;
     lp__file_name(self, ".reserve", name);
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return;
-    if (posix_fallocate(fd, 0, (off_t)size) == 0)
-        self->reserve = size;
-    else
-        unlink(name);
-    close(fd);
+    uint64_t share = free_bytes(self) / 8, size = share < RESERVE_BYTES ? share : RESERVE_BYTES;
+    size &= ~(uint64_t)(PAGE - 1);
+    uint64_t held = held_back(name);
+    self->reserve = held >= size || size < RESERVE_MIN ? held : hold_back(name, size);
     lp__space_look(self);
 }
 
 bool lp__space_spend(lp__sqlite *self)
 {
     char name[LP__SQLITE_NAME_MAX];
-    if (self->reserve == 0)
-        return false;
     lp__file_name(self, ".reserve", name);
     self->reserve = 0;
     return unlink(name) == 0;

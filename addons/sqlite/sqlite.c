@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "../shared/boot.h"
+#include "../shared/options.h"
 
 enum { SYNC_INTERVAL_MS = 1000, QUIET_US = 1000000, PAGES_MIN = 256 };
 
@@ -79,6 +80,8 @@ static int64_t now_us(const lp__sqlite *self)
 
 static void again(struct errand *errand, int64_t delay_ms)
 {
+    if (delay_ms < 0) /* it has become due meanwhile */
+        delay_ms = 0;
     if (errand->delay_ms < 0 || delay_ms < errand->delay_ms)
         errand->delay_ms = delay_ms;
 }
@@ -106,7 +109,9 @@ static int shrink(struct errand *errand)
     int status = lp__db_exec(self, self->db, "PRAGMA incremental_vacuum(256)");
     if (status == LP_OK)
         status = lp__wal_committed(self);
-    again(errand, 0);
+    /* A file whose auto_vacuum somebody has turned off gives nothing back. */
+    if (lp__db_number(self->db, "PRAGMA freelist_count") < unused)
+        again(errand, 0);
     return status;
 }
 
@@ -117,13 +122,11 @@ static int tidy(struct errand *errand)
     int status = LP_OK;
     bool more = self->dead.count > 0 || self->key_check || (self->sweep && !self->blind);
     self->key_check = false;
-    while (status == LP_OK && more && now_us(self) < errand->until_us) {
+    for (bool has_time = true; status == LP_OK && more && has_time;) {
         status = lp__trim_chunk(self, &more);
-        if (status == LP_OK) {
-            int64_t published_us = self->published_us;
+        if (status == LP_OK)
             status = lp__wal_committed(self);
-            self->published_us = published_us;
-        }
+        has_time = now_us(self) < errand->until_us;
     }
     if (status == LP_OK && more)
         again(errand, 0);
@@ -142,8 +145,10 @@ static int compact(struct errand *errand)
     lp__sqlite *self = errand->self;
     bool more = self->dead.count > 0 || self->keys > 0;
     int status = LP_OK;
-    while (status == LP_OK && more && now_us(self) < errand->until_us)
+    for (bool has_time = true; status == LP_OK && more && has_time;) {
         status = lp__trim_chunk(self, &more);
+        has_time = now_us(self) < errand->until_us;
+    }
     if (status != LP_OK || (more && self->dead.count > 0)) {
         again(errand, 0);
         return status;
@@ -163,6 +168,8 @@ static int do_errands(struct errand *errand, const lp_idle *idle)
     int status = sync_if_due(errand);
     if (status != LP_OK)
         return status;
+    if (self->in_doubt) /* what was acknowledged before is synced all the same, and no more */
+        return LP_OK;
     if (lp_idle_is_thorough(idle))
         return compact(errand);
     int64_t quiet_us = now_us(self) - self->published_us;
@@ -176,7 +183,7 @@ static int do_errands(struct errand *errand, const lp_idle *idle)
 static int on_idle(lp_addon *self_addon, lp_idle *idle)
 {
     lp__sqlite *self = self_addon->state;
-    if (self->read_only || self->in_doubt || self->db == NULL)
+    if (self->read_only || self->db == NULL)
         return LP_OK;
     struct errand errand = {self, now_us(self) + lp_idle_budget_ms(idle) * 1000, -1};
     self->problem[0] = '\0';
@@ -185,7 +192,8 @@ static int on_idle(lp_addon *self_addon, lp_idle *idle)
         lp_idle_again(idle, errand.delay_ms);
     if (status != LP_OK) {
         lp_idle_again(idle, 1000);
-        status = lp_idle_error(idle, status, "sqlite \"%s\": %s", self->path, self->problem);
+        status = lp_idle_error(idle, status, "sqlite \"%s\": %s%s", self->path, self->problem,
+                               lp__sqlite_remedy(self, status));
     }
     if (self->news[0] != '\0')
         lp_idle_log(idle, "%s", self->news);
@@ -227,74 +235,21 @@ static int on_shutdown(lp_addon *self_addon, lp_ending *ending)
         if (status == LP_OK && lp_ending_remaining_ms(ending) > 0)
             lp__wal_truncate(self);
     }
+    if (self->in_doubt && self->due_us != 0 && self->db != NULL)
+        status = lp__wal_sync(self);
     if (status != LP_OK)
-        lp_ending_error(ending, status, "sqlite \"%s\": not closed cleanly: %s", self->path,
-                        self->problem);
+        lp_ending_error(ending, status,
+                        "sqlite \"%s\": not closed cleanly: %s (a start after a reboot may tell "
+                        "of a loss)",
+                        self->path, self->problem);
     bool has_time = lp_ending_remaining_ms(ending) > 0;
     lp__sqlite_close(self, self->in_doubt || self->lost || !has_time);
     return status;
 }
 
-/* ---- figures --------------------------------------------------------------------------------- */
-
-static int check(lp__sqlite *self, lp_report *report)
-{
-    sqlite3_stmt *row = NULL;
-    char first[256] = "";
-    if (sqlite3_prepare_v2(self->db, "PRAGMA integrity_check(1)", -1, &row, NULL) == SQLITE_OK &&
-        sqlite3_step(row) == SQLITE_ROW)
-        snprintf(first, sizeof(first), "%s", (const char *)sqlite3_column_text(row, 0));
-    else
-        snprintf(first, sizeof(first), "%s", sqlite3_errmsg(self->db));
-    sqlite3_finalize(row);
-    for (char *at = first; *at != '\0'; at++)
-        if (*at == '\n')
-            *at = ' ';
-    if (strcmp(first, "ok") != 0)
-        return lp_report_error(report, LP_EDAMAGED,
-                               "sqlite \"%s\": %s (start it once to set the file aside)",
-                               self->path, first);
-    if (self->damaged_records > 0)
-        return lp_report_error(report, LP_EDAMAGED,
-                               "sqlite \"%s\": %llu rows are damaged (start it once to move them "
-                               "out of the way)",
-                               self->path, (unsigned long long)self->damaged_records);
-    return LP_OK;
-}
-
 static int on_inspect(lp_addon *self_addon, lp_report *report)
 {
-    static const char *const levels[] = {"interval", "always", "never"};
-    lp__sqlite *self = self_addon->state;
-    uint64_t file, log, dead = self->dead.count;
-    uint64_t events = self->rows > dead ? self->rows - dead : 0;
-    lp__file_size(self, "", &file);
-    lp__file_size(self, "-wal", &log);
-    uint64_t used = file;
-    if (self->db != NULL && self->rows > 0) {
-        int64_t pages = lp__db_number(self->db, "PRAGMA page_count");
-        int64_t unused = lp__db_number(self->db, "PRAGMA freelist_count");
-        int64_t size = lp__db_number(self->db, "PRAGMA page_size");
-        if (pages > 0 && unused >= 0)
-            used = (uint64_t)(pages - unused) * (uint64_t)size;
-    }
-    lp_report_text(report, "file", self->path);
-    lp_report_text(report, "sync", levels[self->sync]);
-    lp_report_number(report, "format_version", LP__SQLITE_VERSION);
-    lp_report_number(report, "disk_bytes", file + log);
-    lp_report_number(report, "live_bytes",
-                     self->rows > 0 ? (uint64_t)((double)used * (double)events / (double)self->rows)
-                                    : 0);
-    lp_report_number(report, "log_bytes", log);
-    lp_report_number(report, "events", events);
-    lp_report_number(report, "dead_events", dead);
-    lp_report_number(report, "horizons", self->horizons);
-    lp_report_number(report, "keys", self->keys);
-    lp_report_number(report, "highest", self->highest);
-    lp_report_number(report, "damaged_records", self->damaged_records);
-    lp_report_number(report, "set_aside_files", lp__file_count_aside(self));
-    lp_report_number(report, "checkpoints", self->checkpoints);
-    return lp_report_is_thorough(report) && self->db != NULL ? check(self, report) : LP_OK;
+    return lp__sqlite_inspect(self_addon->state, report);
 }
 
 static void destroy(lp_addon *self_addon)
@@ -339,6 +294,17 @@ static char *file_name(const char *path)
     return file;
 }
 
+static void set_options(lp__sqlite *self, const lp_sqlite_options *options)
+{
+    int64_t interval_ms = options->sync_interval_ms;
+    self->sync = options->sync;
+    self->sync_interval_us = (interval_ms != 0 ? interval_ms : SYNC_INTERVAL_MS) * 1000;
+    self->read_only = options->read_only;
+    self->lock = -1;
+    self->wal_next = self->wal_limit = LP__SQLITE_WAL_PAGES;
+    self->key_check = true;
+}
+
 int lp__sqlite_new(const char *file, const lp_sqlite_options *given, const lp__sqlite_world *world,
                    lp_addon **out, lp_error *error)
 {
@@ -354,11 +320,11 @@ int lp__sqlite_new(const char *file, const lp_sqlite_options *given, const lp__s
         .destroy = destroy,
     };
     lp_sqlite_options options = LP_SQLITE_OPTIONS_INIT;
-    if (given != NULL)
-        memcpy(&options, given,
-               given->struct_size < sizeof(options) ? given->struct_size : sizeof(options));
     *out = NULL;
-    int status = check_options(file, &options, error);
+    int status =
+        lp__options_read(&options, sizeof(options), given, "LP_SQLITE_OPTIONS_INIT", error);
+    if (status == LP_OK)
+        status = check_options(file, &options, error);
     if (status != LP_OK)
         return status;
     lp__sqlite *self = calloc(1, sizeof(*self));
@@ -373,14 +339,8 @@ int lp__sqlite_new(const char *file, const lp_sqlite_options *given, const lp__s
     self->addon.state = self;
     self->path = path;
     self->file = name;
-    self->sync = options.sync;
-    self->sync_interval_us =
-        (options.sync_interval_ms != 0 ? options.sync_interval_ms : SYNC_INTERVAL_MS) * 1000;
-    self->read_only = options.read_only;
     self->world = *world;
-    self->lock = -1;
-    self->wal_next = self->wal_limit = LP__SQLITE_WAL_PAGES;
-    self->key_check = true;
+    set_options(self, &options);
     *out = &self->addon;
     return LP_OK;
 }

@@ -27,8 +27,9 @@ static int sync_file(lp__sqlite *self)
     code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
     if (code == SQLITE_OK)
         return LP_OK;
-    return lp__sqlite_problem(self, LP_EIO, "cannot sync its write-ahead log (%s)",
-                              sqlite3_errstr(code));
+    lp__sqlite_problem(self, LP_EIO, "cannot sync its write-ahead log: %s", sqlite3_errstr(code));
+    self->failed_code = code;
+    return LP_EIO;
 }
 
 /* What the kernel could not write it may have dropped: a second sync of the same bytes would say
@@ -125,7 +126,6 @@ int lp__wal_truncate(lp__sqlite *self)
 int lp__wal_committed(lp__sqlite *self)
 {
     int64_t now_us = self->world.monotonic_us(self->world.ctx);
-    self->published_us = now_us;
     int status = LP_OK;
     if (self->sync == LP_SYNC_INTERVAL) {
         if (self->due_us == 0)

@@ -122,16 +122,13 @@ int lp__trim_keys(lp__sqlite *self, lp__trimmed *trimmed)
 }
 
 /* A horizon that the floor has reached still keeps dead rows from coming back: they go first. */
-int lp__trim_horizons(lp__sqlite *self, lp__trimmed *trimmed)
+int lp__trim_horizons(lp__sqlite *self, const lp__trimmed *trimmed)
 {
     bool has_dead = self->dead.count > trimmed->dead || self->untold > 0 || self->blind;
     if (!self->sweep || has_dead)
         return LP_OK;
     sqlite3_bind_int64(self->statements[LP__SWEEP_HORIZONS], 1, (int64_t)self->floor);
-    int status = lp__db_run(self, LP__SWEEP_HORIZONS);
-    if (status == LP_OK)
-        trimmed->horizons = (uint64_t)sqlite3_changes64(self->db);
-    return status;
+    return lp__db_run(self, LP__SWEEP_HORIZONS);
 }
 
 void lp__trim_done(lp__sqlite *self, const lp__trimmed *trimmed)
@@ -139,7 +136,6 @@ void lp__trim_done(lp__sqlite *self, const lp__trimmed *trimmed)
     lp__dead_drop(&self->dead, trimmed->dead);
     self->rows -= trimmed->rows < self->rows ? trimmed->rows : self->rows;
     self->keys -= trimmed->keys < self->keys ? trimmed->keys : self->keys;
-    self->horizons -= trimmed->horizons < self->horizons ? trimmed->horizons : self->horizons;
     if (trimmed->took_last)
         self->last_row = 0;
     self->trimming = self->dead.count > 0 && (self->trimming || lp__trim_is_due(self));

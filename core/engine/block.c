@@ -5,10 +5,10 @@
 
 #include <sys/mman.h>
 
-#define BLOCK ((size_t)512 << 10)
+#define BLOCK ((size_t)128 << 10)
 #define ALIGN ((size_t)8)
 
-enum { LARGEST = 32 * 1024 }; /* wastes little at the end of a block */
+enum { LARGEST = 8 * 1024 }; /* wastes little at the end of a block */
 
 struct lp__block {
     atomic_size_t held; /* allocations that are not given back; while it is open, BLOCK more less

@@ -3,9 +3,16 @@
  *
  * The kit drives the add-on through longpoll/store.h, as a manager does, in fresh directories. It
  * prints nothing: each case is told to a callback. lp_conformance_case_name and _rule list the
- * cases. Many of them fork: to kill a process in the middle of each hook, to let writes fail, and
- * so that an add-on which crashes or hangs fails its case and not the runner. The calling process
- * should have no other threads. No case measures speed: its deadlines are for hooks that hang. */
+ * cases.
+ *
+ * Every case runs in a forked process of its own with a time limit (case_timeout_ms), so that an
+ * add-on which crashes or hangs in any hook, in `make` or in destroy fails its case and not the
+ * runner: "ended by signal 11", "exit status 1", "did not end within 2.000 s". What is left of the
+ * case's processes is killed then (SIGKILL to their process group). The process of a case ends with
+ * exit(0), so that leak checkers look at it, and what the host has given to atexit runs there too;
+ * another exit status, as theirs, fails the case. Many cases fork again: to kill a process in the
+ * middle of a hook, and to let writes fail. The calling process should have no other threads. No
+ * case measures speed: its deadlines are for hooks that hang. */
 #ifndef LONGPOLL_CONFORMANCE_H
 #define LONGPOLL_CONFORMANCE_H
 
@@ -25,7 +32,9 @@ extern "C" {
 typedef enum lp_claim {
     /* Events that were removed with LP_REMOVED_RETRIEVED stay away. */
     LP_CLAIM_REMOVALS = 1,
-    /* Horizons of categories, and the floor, come back: the newest of each. */
+    /* Horizons of categories, and the floor, come back: the newest of each. One that the floor has
+     * reached may be forgotten, but not before the events below it are deleted: the floor tells
+     * that events may be missing, and does not keep away one that is pushed. */
     LP_CLAIM_HORIZONS = 2,
     /* Idempotency keys come back until they expire. */
     LP_CLAIM_IDEMPOTENCY = 4,
@@ -57,8 +66,9 @@ typedef struct lp_conformance {
     const char *name;   /* of the add-on, for directories */
 
     /* Makes an add-on that keeps what it keeps in `directory`, which is there, and empty the first
-     * time. Called once for each time that the store is opened, also in forked children. Returns
-     * LP_OK or a negative status and fills `error`. */
+     * time. Called once for each time that the store is opened, always in a forked child: what it
+     * changes in `ctx` does not reach the caller. Returns LP_OK or a negative status and fills
+     * `error`. */
     int (*make)(void *ctx, const char *directory, lp_addon **out, lp_error *error);
     void *ctx;
 
@@ -79,6 +89,10 @@ typedef struct lp_conformance {
     /* Of all that looks random; 0: always the same. Failed cases tell it. What depends on the
      * moment of a kill differs all the same. */
     uint64_t seed;
+    /* After which a case has failed and its processes are killed. 0: 150 s, and for each of
+     * kill_rounds 5 s more, of damage_rounds 2 s, of many_events 2 ms, of spare_bytes 1 s a MiB,
+     * where they are set. */
+    int64_t case_timeout_ms;
 } lp_conformance;
 
 #define LP_CONFORMANCE_INIT                                                                        \
@@ -100,7 +114,7 @@ typedef struct lp_conformance_result {
     int64_t elapsed_ms;
 } lp_conformance_result;
 
-/* A case has ended. `result` is borrowed until it returns. */
+/* A case has ended. `result` is borrowed until it returns. Called in the caller's process. */
 typedef void (*lp_conformance_cb)(void *ctx, const lp_conformance_result *result);
 
 /* Runs all cases, one after the other; a failed one does not stop the rest. Returns how many

@@ -32,7 +32,8 @@ typedef struct lp_journal_options {
  * and none can be made), LP_EINUSE (open already, in this process or another; readers share it) or
  * LP_EVERSION (written by a later library), never because of damage. `options` may be NULL. The
  * add-on belongs to whoever starts it; one that never was started is freed with its own `destroy`.
- * LP_EINVAL: a negative number, an empty path; `error` (may be NULL) has the sentence. LP_ENOMEM.
+ * LP_EINVAL: options without struct_size, a negative number, an empty path; `error` (may be NULL)
+ * has the sentence. LP_ENOMEM.
  */
 LP_API int lp_journal_new(const char *directory, const lp_journal_options *options, lp_addon **out,
                           lp_error *error);

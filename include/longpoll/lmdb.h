@@ -27,11 +27,13 @@ typedef struct lp_lmdb_options {
 /* A store in `directory`, which is made when it is missing (its parent must exist). Nothing is
  * touched before the add-on is started. Its start fails with LP_EACCES, LP_ENOTFOUND, LP_EINUSE
  * (open already, in this process or another; readers share it) or LP_EVERSION (another program's
- * environment, or written by a later library), never because of damage: a file that LMDB cannot
- * read is set aside as `data.mdb.damaged-…` and a new one begun, which is told as a loss. `options`
- * may be NULL. The add-on belongs to whoever starts it; one that never was started is freed with
- * its own `destroy`. LP_EINVAL: a negative number, an empty path; `error` (may be NULL) has the
- * sentence. LP_ENOMEM. */
+ * environment, a `data.mdb` that is none and has no `longpoll.lock` beside it, or written by a
+ * later library), never because of damage: a store's file that LMDB cannot read is set aside as
+ * `data.mdb.damaged-…` and a new one begun, which is told as a loss. `options` may be NULL. The
+ * add-on belongs to whoever starts it; one that never was started is freed with its own `destroy`.
+ * LP_EINVAL: options without struct_size, a negative number, an empty path; `error` (may be NULL)
+ * has the sentence. LP_ENOMEM.
+ */
 LP_API int lp_lmdb_new(const char *directory, const lp_lmdb_options *options, lp_addon **out,
                        lp_error *error);
 

@@ -49,7 +49,8 @@ int main(int argc, char **argv)
     conformance.event_bytes_max = 1 << 20;
     if (report_run(&report, &conformance, argc, argv) < 0)
         return 1;
-    /* Without removals, kill-removals, horizon, keys, highest, damage, bounded, inspect, lock. */
+    /* Without removals, kill-removals, horizon, horizon-kept, keys, highest, damage, bounded,
+     * inspect, lock. */
     if (argc < 2 && report.passed != PASSES)
         fprintf(stderr, "ten-line: %d cases passed, expected %d\n", report.passed, PASSES);
     return report_end(&report) || (argc < 2 && report.passed != PASSES);

@@ -10,3 +10,13 @@ longpoll_test(journal_power SOURCES journal_power.c journal_model.c journal_disk
 longpoll_test(journal_faults SOURCES journal_faults.c journal_model.c journal_disk.c journal_kit.c
               LIBS ${journal_libs} TIMEOUT 300)
 longpoll_plain_test(journal_kill SOURCES journal_kill.c journal_kit.c LIBS ${journal_libs} ARGS 8)
+# Worlds in which the journal once forgot a loss, and once gave back too low a highest number.
+if(NOT LONGPOLL_THREAD_SANITIZER)
+    foreach(world mixed-121 mixed-244 never-1045)
+        string(REPLACE "-" ";" world_parts ${world})
+        list(GET world_parts 0 level)
+        list(GET world_parts 1 seed)
+        add_test(NAME power_cut_journal_${level}_seed_${seed}
+                 COMMAND power_cut_journal ${level} --worlds 1 --seed ${seed})
+    endforeach()
+endif()

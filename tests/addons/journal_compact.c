@@ -535,6 +535,30 @@ static int64_t stepping_us(void *ctx)
     return now_us += 1000;
 }
 
+Test(journal_compact, a_slice_without_time_takes_a_step)
+{
+    lp_journal_options options = jk_options(LP_SYNC_NEVER, 16384);
+    lp_store *store = open_with(&options);
+    lp_error error;
+    int64_t next_ms = 0;
+    for (uint64_t n = 1; n <= 600; n++)
+        append_one(store, n);
+    uint64_t before = jk_figure(store, "compactions");
+    lp_batch *batch = jk_batch(); /* so short that publishing does not begin to merge */
+    add_event(batch, 601);
+    for (uint64_t n = 1; n <= 600; n++)
+        if (n % 5 != 0)
+            lp_batch_add_removal(batch, JK_SEQ(n), LP_REMOVED_RING);
+    jk_commit(store, batch);
+    for (int slices = 0; next_ms >= 0 && slices < 2000; slices++) {
+        cr_assert_eq(lp_store_idle(store, 0, &next_ms, &error), LP_OK);
+        now_us += next_ms > 0 ? next_ms * 1000 : 0;
+    }
+    cr_assert_eq(next_ms, -1, "it asks to be called again for ever");
+    cr_assert_gt(jk_figure(store, "compactions"), before);
+    jk_close(store);
+}
+
 Test(journal_compact, one_slice_moves_no_more_than_its_budget_allows)
 {
     lp_journal_options options = jk_options(LP_SYNC_NEVER, 8 << 20);

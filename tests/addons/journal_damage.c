@@ -590,6 +590,25 @@ static ssize_t bad_pread(void *ctx, int fd, void *data, size_t len, off_t offset
     return pread(fd, data, len, offset);
 }
 
+Test(journal_damage, the_highest_number_is_that_of_the_last_event_at_least)
+{
+    size_t ends[2], len;
+    char path[4200];
+    lp_journal_options options = jk_options(LP_SYNC_ALWAYS, 0);
+    uint8_t *bytes = make_segment(2, ends, true, &len);
+    bytes[ends[1] - 32] ^= 1; /* the commit record of the last batch */
+    path_of(0, path);
+    jk_write(path, bytes, len);
+    free(bytes);
+    for (int round = 0; round < 2; round++) {
+        lp_store *store = open_with(&options);
+        cr_assert_eq(content.losses, 1);
+        cr_assert(jk_has(&content, 6));
+        cr_assert_eq(content.highest, JK_SEQ(6));
+        jk_close(store);
+    }
+}
+
 Test(journal_damage, pages_that_cannot_be_read_cost_what_they_hold)
 {
     enum { BATCHES = 100 };

@@ -87,7 +87,11 @@ Test(journal_format, a_header_comes_back_whole)
     lp__header recycled = {.number = 1, .first = 1, .recycled = true};
     lp__header_encode(&recycled, bytes);
     cr_assert_eq(lp__header_decode(bytes, sizeof(bytes), &out, &version), LP__HEADER_GOOD);
-    cr_assert(out.recycled && !out.merged);
+    cr_assert(out.recycled && !out.merged && !out.after_loss);
+    lp__header after_loss = {.number = 1, .first = 1, .after_loss = true};
+    lp__header_encode(&after_loss, bytes);
+    cr_assert_eq(lp__header_decode(bytes, sizeof(bytes), &out, &version), LP__HEADER_GOOD);
+    cr_assert(out.after_loss && !out.recycled);
 }
 
 Test(journal_format, a_header_survives_any_flipped_bit_and_any_damaged_copy)

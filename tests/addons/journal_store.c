@@ -377,6 +377,12 @@ static uint64_t other_boot(void *ctx)
     return 424242;
 }
 
+static uint64_t third_boot(void *ctx)
+{
+    (void)ctx;
+    return 434343;
+}
+
 /* Opens a copy of the directory as it is while `store` is open, on another boot or on this one. */
 static void look_at_copy(const lp_journal_options *options, bool is_other_boot)
 {
@@ -439,6 +445,48 @@ Test(journal_store, a_loss_by_another_boot_is_told_until_a_batch_is_kept)
     store = jk_open_io(copy, &options, &io, &content, &error);
     cr_assert_eq(content.losses, 0);
     cr_assert_eq(jk_horizon_of(&content, ""), JK_SEQ(4));
+    jk_close(store);
+}
+
+static void open_copy_on(const char *copy, uint64_t (*boot)(void *), lp_sync sync, bool publishes)
+{
+    lp_journal_options options = jk_options(sync, 0);
+    lp__journal_io io = lp__journal_io_real();
+    lp_error error = {LP_OK, ""};
+    io.boot = boot;
+    lp_store *store = jk_open_io(copy, &options, &io, &content, &error);
+    cr_assert_not_null(store, "%s", error.message);
+    if (publishes)
+        jk_raise_floor(store, 4);
+    jk_close(store);
+}
+
+/* Of the first batch after a loss, which is to keep its floor, only the segment's header is there:
+ * cut off by the power, or by a kill on the boot that was told. */
+Test(journal_store, a_loss_is_told_again_where_the_first_batch_after_it_was_lost)
+{
+    lp_journal_options options = jk_options(LP_SYNC_INTERVAL, 0);
+    char path[4200], copy[4200], clean[4300], segment[4200];
+    snprintf(path, sizeof(path), "%s/journal", directory);
+    snprintf(copy, sizeof(copy), "%s/copy", directory);
+    snprintf(clean, sizeof(clean), "%s/clean", copy);
+    lp_store *store = jk_open(path, &options, NULL);
+    append(store, 1, 3);
+    for (lp_sync sync = LP_SYNC_INTERVAL; sync <= LP_SYNC_NEVER; sync++) {
+        jk_copy(path, copy);
+        open_copy_on(copy, other_boot, sync, true);
+        cr_assert_eq(content.losses, 1);
+        cr_assert(jk_segment(copy, 1, segment, sizeof(segment)));
+        cr_assert_eq(truncate(segment, 128), 0);
+        cr_assert_eq(unlink(clean), 0);
+        open_copy_on(copy, other_boot, sync, false);
+        cr_assert_eq(content.losses, 1, "on the same boot, sync %d", (int)sync);
+        open_copy_on(copy, third_boot, sync, true);
+        cr_assert_eq(content.losses, 1, "on the next boot, sync %d", (int)sync);
+        open_copy_on(copy, third_boot, sync, false);
+        cr_assert_eq(content.losses, 0, "%s", content.loss);
+        cr_assert_eq(jk_horizon_of(&content, ""), JK_SEQ(4));
+    }
     jk_close(store);
 }
 

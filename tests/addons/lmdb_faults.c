@@ -77,8 +77,11 @@ LP_API ssize_t writev(int fd, const struct iovec *parts, int count)
     return fails(FAULT_WRITE) ? -1 : syscall(SYS_writev, fd, parts, count);
 }
 
+static unsigned syncs;
+
 LP_API int fdatasync(int fd)
 {
+    syncs++;
     return fails(FAULT_SYNC) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -160,6 +163,37 @@ static void run_idle(int times)
     lk_remove(directory);
 }
 
+/* Where a batch is in doubt, the ones before it are not: they are owed their sync, when it is due
+ * or at the end. */
+static void run_in_doubt(int is_shutdown, int times)
+{
+    lp_lmdb_options options = lk_options(LP_SYNC_INTERVAL);
+    lp_error error = {LP_OK, ""};
+    int64_t next_ms = 0;
+    options.sync_interval_ms = is_shutdown ? 3600000 : 1;
+    lp_store *store = lk_open(directory, &options, NULL);
+    for (uint64_t i = 0; i < 2; i++)
+        expect(lk_append(store, 1 + i * 10, 10, &error) == LP_OK, "in doubt", error.message);
+    plan = (fault_plan){FAULT_META, EIO, 0, 100, 0};
+    expect(lk_append(store, 21, 10, &error) == LP_EINDOUBT, "in doubt", "it was not in doubt");
+    plan = (fault_plan){FAULT_SYNC, EIO, 0, times, 0};
+    unsigned before = syncs;
+    int status;
+    if (is_shutdown) {
+        status = lp_store_close(store, 1000, &error);
+    } else {
+        usleep(2000); /* the interval */
+        status = lp_store_idle(store, 100, &next_ms, &error);
+        expect(next_ms < 0, "in doubt", "it wants to sync for ever");
+    }
+    expect(syncs == before + 1, "in doubt", "what was acknowledged before was not synced");
+    expect((status == LP_OK) == (times == 0), "in doubt", "a failed sync went unsaid");
+    plan.times = 0;
+    if (!is_shutdown)
+        lp_store_close(store, 1000, &error);
+    lk_remove(directory);
+}
+
 int main(void)
 {
     static const int codes[] = {EIO, ENOSPC};
@@ -172,6 +206,8 @@ int main(void)
                         run(sync, kind, codes[code], skip, times);
     for (int times = 1; times < 4; times++)
         run_idle(times);
+    for (int i = 0; i < 4; i++)
+        run_in_doubt(i & 1, i >> 1);
     printf("%d failures\n", failures);
     lk_remove(directory);
     free(directory);

@@ -430,6 +430,68 @@ Test(lmdb_store, another_programs_environment_and_a_later_version_are_refused_an
     cr_assert_eq(lk_count(directory, "data.mdb.damaged"), 0);
 }
 
+/* Whatever it is: it is refused as often as it is tried, and no byte of the directory changes. */
+static void expect_left_alone(const char *what)
+{
+    lp_lmdb_options options = lk_options(LP_SYNC_NEVER);
+    uint64_t sum = lk_sum(directory);
+    for (int i = 0; i < 3; i++) {
+        options.read_only = i == 2;
+        cr_assert_null(lk_try_open(directory, &options, NULL, NULL, &error), "%s", what);
+        cr_assert_eq(error.status, LP_EVERSION, "%s: %s", what, error.message);
+        cr_assert_eq(lk_sum(directory), sum, "%s", what);
+    }
+}
+
+Test(lmdb_store, a_data_file_of_somebody_else_is_refused_and_left_alone)
+{
+    static uint8_t bytes[16384];
+    lp_lmdb_options options = lk_options(LP_SYNC_NEVER);
+    lk_write(lk_path(directory, "notes.txt"), "mine", 4);
+    lk_write(lk_path(directory, "data.mdb"), "mine too", 8);
+    expect_left_alone("text");
+    lk_write(lk_path(directory, "data.mdb"), bytes, sizeof(bytes));
+    expect_left_alone("zeros");
+    unlink(lk_path(directory, "data.mdb"));
+
+    MDB_env *env;
+    cr_assert_eq(mdb_env_create(&env), 0);
+    cr_assert_eq(mdb_env_open(env, directory, 0, 0600), 0);
+    mdb_env_close(env);
+    expect_left_alone("an environment that is empty");
+    lk_write(lk_path(directory, "longpoll.lock"), "", 0);
+    lk_look(directory, &options, NULL); /* it is a store's now */
+}
+
+Test(lmdb_store, a_damaged_data_file_beside_the_lock_file_of_a_store_is_set_aside)
+{
+    lp_lmdb_options options = lk_options(LP_SYNC_NEVER);
+    lk_look(directory, &options, NULL);
+    lk_write(lk_path(directory, "data.mdb"), "garbage", 7);
+    lk_look(directory, &options, &content);
+    cr_assert_eq(content.losses, 1);
+    cr_assert_eq(lk_count(directory, "data.mdb.damaged"), 1);
+}
+
+Test(lmdb_store, other_files_in_the_directory_stay_as_they_are)
+{
+    static const char *const names[] = {"data", "compact.tmp", "reserve", "a.damaged-1"};
+    lp_lmdb_options options = lk_options(LP_SYNC_NEVER);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        lk_write(lk_path(directory, names[i]), names[i], strlen(names[i]));
+    for (uint64_t n = 1; n < 30; n += 10) {
+        lp_store *store = lk_open(directory, &options, NULL);
+        append(store, n, 10);
+        lk_close(store);
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        size_t len;
+        uint8_t *bytes = lk_read(lk_path(directory, names[i]), &len);
+        cr_assert(len == strlen(names[i]) && memcmp(bytes, names[i], len) == 0, "%s", names[i]);
+        free(bytes);
+    }
+}
+
 Test(lmdb_store, options_that_are_none_are_refused)
 {
     lp_addon *addon;
@@ -601,7 +663,7 @@ static void add_random_batch(model *kept, lp_batch *batch)
     }
     while (kept->oldest + 1 < kept->next && !kept->lives[kept->oldest])
         kept->oldest++;
-    lp_batch_add_horizon(batch, lp_str_of(lk_category(kept->next)), LK_SEQ(kept->oldest));
+    lp_batch_add_horizon(batch, lp_str_of(lk_category(kept->next)), LK_SEQ(kept->oldest - 1));
 }
 
 Test(lmdb_store, random_histories_keep_what_a_model_keeps_and_verify_all_along)

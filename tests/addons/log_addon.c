@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,9 +75,15 @@ static int flush(state *log)
     return LP_OK;
 }
 
+/* Whether a defect writes each record for itself. */
+static bool writes_records(const state *log)
+{
+    return log->defect == LOG_KEEPS_HALF_A_BATCH || log->defect == LOG_LEAVES_A_TORN_BATCH;
+}
+
 static int put_record(state *log, log_record head, lp_str name, lp_str data)
 {
-    bool alone = log->defect == LOG_KEEPS_HALF_A_BATCH;
+    bool alone = writes_records(log);
     head.name_len = (uint32_t)name.len;
     head.data_len = (uint32_t)data.len;
     int status = alone ? open_frame(log) : LP_OK;
@@ -112,6 +119,30 @@ static int put_event(state *log, lp_batch *batch, size_t i)
     return put_record(log, (log_record){.kind = EVENT, .id = lp_event_id(event)}, category, data);
 }
 
+/* Whether a defect leaves what a horizon covers to that horizon alone: its events stay. */
+static bool relies_on_horizons(const state *log)
+{
+    return log->defect == LOG_SWEEPS_HORIZONS || log->defect == LOG_SKIPS_LOW_HORIZONS;
+}
+
+static int put_removal(state *log, lp_removal removal)
+{
+    if (relies_on_horizons(log) && removal.reason != LP_REMOVED_RETRIEVED)
+        return LP_OK;
+    return put_record(log, (log_record){.kind = REMOVAL, .seq = removal.seq}, (lp_str){NULL, 0},
+                      (lp_str){NULL, 0});
+}
+
+static int put_horizon(state *log, lp_horizon horizon)
+{
+    if (horizon.category.len == 0 && horizon.seq > log->floor)
+        log->floor = horizon.seq;
+    else if (log->defect == LOG_SKIPS_LOW_HORIZONS && horizon.seq <= log->floor)
+        return LP_OK;
+    return put_record(log, (log_record){.kind = HORIZON, .seq = horizon.seq}, horizon.category,
+                      (lp_str){NULL, 0});
+}
+
 static int put_batch(state *log, lp_batch *batch)
 {
     const lp_str none = {NULL, 0};
@@ -119,13 +150,9 @@ static int put_batch(state *log, lp_batch *batch)
     for (size_t i = 0; status == LP_OK && i < lp_batch_event_count(batch); i++)
         status = put_event(log, batch, i);
     for (size_t i = 0; status == LP_OK && i < lp_batch_removal_count(batch); i++)
-        status = put_record(
-            log, (log_record){.kind = REMOVAL, .seq = lp_batch_removal(batch, i).seq}, none, none);
-    for (size_t i = 0; status == LP_OK && i < lp_batch_horizon_count(batch); i++) {
-        lp_horizon horizon = lp_batch_horizon(batch, i);
-        status = put_record(log, (log_record){.kind = HORIZON, .seq = horizon.seq},
-                            horizon.category, none);
-    }
+        status = put_removal(log, lp_batch_removal(batch, i));
+    for (size_t i = 0; status == LP_OK && i < lp_batch_horizon_count(batch); i++)
+        status = put_horizon(log, lp_batch_horizon(batch, i));
     for (size_t i = 0; status == LP_OK && i < lp_batch_idempotency_count(batch); i++) {
         lp_idempotency key = lp_batch_idempotency(batch, i);
         status = put_record(log,
@@ -153,7 +180,12 @@ static bool comes_later(const state *log, const lp_batch *batch)
 static int log_publish(lp_addon *self, lp_batch *batch)
 {
     state *log = self->state;
-    bool alone = log->defect == LOG_KEEPS_HALF_A_BATCH;
+    bool alone = writes_records(log);
+    off_t before = log->size;
+    if (log->defect == LOG_HANGS_IN_PUBLISH)
+        pause();
+    if (log->defect == LOG_LEAVES_A_TORN_BATCH && ftruncate(log->file, log->size) != 0)
+        return lp_batch_error(batch, LP_EIO, "%s: %s", log->path, strerror(errno));
     if (log->failed)
         return lp_batch_error(batch, LP_EIO, "%s: a write failed once", log->path);
     if (log->defect == LOG_WANTS_EVENTS && lp_batch_event_count(batch) == 0)
@@ -170,6 +202,8 @@ static int log_publish(lp_addon *self, lp_batch *batch)
         return LP_OK;
     log->len = 0;
     log->failed = log->defect == LOG_STAYS_FAILED;
+    if (log->defect == LOG_LEAVES_A_TORN_BATCH)
+        log->size = before;
     if (!alone && ftruncate(log->file, log->size) != 0)
         return lp_batch_error(batch, LP_EINDOUBT, "%s: %s", log->path, strerror(errno));
     return lp_batch_error(batch, status, "%s: the batch could not be written", log->path);
@@ -375,6 +409,12 @@ char *log_read(state *log, size_t *len)
 static int log_start(lp_addon *self, lp_replay *replay)
 {
     state *log = self->state;
+    if (log->defect == LOG_CRASHES_AT_START) {
+        signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit */
+        raise(SIGSEGV);
+    }
+    if (log->defect == LOG_EXITS_AT_START)
+        _exit(7);
     int status = lock_log(log, replay);
     if (status != LP_OK)
         return status;
@@ -438,7 +478,8 @@ static int log_idle(lp_addon *self, lp_idle *idle)
         return lp_idle_error(idle, LP_EIO, "%s: not written", log->path);
     if (log->len || log->defect == LOG_NEVER_DELETES)
         return LP_OK;
-    if (!thorough && (log->size < COMPACT_BYTES || log->size < log->compacted * 2))
+    if (!thorough && log->defect != LOG_SWEEPS_HORIZONS &&
+        (log->size < COMPACT_BYTES || log->size < log->compacted * 2))
         return LP_OK;
     int status = log_compact(log, thorough && log->defect == LOG_COMPACTS_TOO_MUCH);
     return status == LP_OK ? LP_OK : lp_idle_error(idle, status, "%s: not compacted", log->path);

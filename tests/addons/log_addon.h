@@ -18,6 +18,8 @@ typedef enum log_defect {
     LOG_FORGETS_KEYS,
     LOG_DROPS_THE_HORIZON,
     LOG_DROPS_THE_FLOOR,
+    LOG_SWEEPS_HORIZONS,    /* in idle, once the floor has reached them; their events stay */
+    LOG_SKIPS_LOW_HORIZONS, /* that come below the floor; their events stay */
     LOG_ENDS_TEXT_AT_NUL,
     LOG_WRITES_LATER, /* acknowledges first */
     LOG_WANTS_EVENTS, /* passes over batches without one */
@@ -43,7 +45,12 @@ typedef enum log_defect {
     LOG_TRIMS_TO_INSPECT,
     LOG_CRIES_WOLF, /* finds damage in a sound store */
     LOG_SHARES_ITS_FILE,
-    LOG_LOCKS_BY_PROCESS
+    LOG_LOCKS_BY_PROCESS,
+    LOG_LEAVES_A_TORN_BATCH, /* until the next one: the events of a failed batch that were written
+                              */
+    LOG_CRASHES_AT_START,
+    LOG_EXITS_AT_START,
+    LOG_HANGS_IN_PUBLISH
 } log_defect;
 
 #define LOG_EVENT_BYTES_MAX (2 << 20)

@@ -15,6 +15,7 @@ typedef struct census {
     size_t mark_count;
     const char *highest; /* its last record */
     uint64_t lost;       /* the event to lose; 0: none */
+    uint64_t floor;      /* up to here horizons are to be lost; 0: none */
 } census;
 
 /* Calls `visit` for each record of a whole log; `from` to `to` are its bytes. */
@@ -59,6 +60,9 @@ static void note(void *ctx, const char *from, const char *to, const log_record *
         all->removed[all->removed_count++] = head->seq;
         break;
     case HORIZON:
+        if (name.len == 0 && head->seq > all->floor)
+            all->floor = head->seq;
+        /* fall through */
     case KEY:
         while (i < all->mark_count && !same_mark(all->marks[i], head, name))
             i++;
@@ -95,7 +99,8 @@ static void take(void *ctx, const char *from, const char *to, const log_record *
     const census *all = copied->all;
     bool stays = from == all->highest;
     uint64_t seq = lp_id_seq(head->id);
-    (void)name;
+    if (head->kind == HORIZON && name.len && head->seq <= all->floor)
+        return;
     if (head->kind == EVENT)
         stays = seq != all->lost &&
                 !bsearch(&seq, all->removed, all->removed_count, sizeof(seq), by_number);
@@ -142,6 +147,8 @@ int log_compact(state *log, bool lose_one)
         qsort(all.removed, all.removed_count, sizeof(uint64_t), by_number);
         if (!lose_one)
             all.lost = 0;
+        if (log->defect != LOG_SWEEPS_HORIZONS)
+            all.floor = 0;
         each_record(bytes, len, take, &copied);
         status = copied.len > sizeof(frame) ? replace_log(log, copied.out, copied.len) : LP_OK;
     }

@@ -26,6 +26,7 @@ typedef struct state {
     int file, lock;
     off_t size;
     off_t compacted; /* its size after the last compaction */
+    uint64_t floor;  /* the newest that a batch has brought */
     bool touched;    /* written to since it was opened: the marker of a clean stop is gone */
     bool failed;     /* LOG_STAYS_FAILED */
     char *bytes;     /* the frame that is being filled, LOG_WRITES_LATER: and those before it */

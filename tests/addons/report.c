@@ -11,9 +11,11 @@ static void on_case(void *ctx, const lp_conformance_result *result)
     static const char *words[] = {"ok", "FAILED", "n/a"};
     run_report *report = ctx;
     size_t len = strlen(report->failed_cases);
-    if (result->outcome == LP_CASE_FAILED)
+    if (result->outcome == LP_CASE_FAILED) {
         snprintf(report->failed_cases + len, sizeof(report->failed_cases) - len, " %s ",
                  result->name);
+        snprintf(report->detail, sizeof(report->detail), "%s", result->detail);
+    }
     report->passed += result->outcome == LP_CASE_PASSED;
     report->failed += result->outcome == LP_CASE_FAILED;
     report->not_applicable += result->outcome == LP_CASE_NOT_APPLICABLE;
@@ -67,7 +69,7 @@ int report_run(run_report *report, lp_conformance *conformance, int argc, char *
     scale(conformance);
     if (argc > 1)
         conformance->only = argv[1];
-    report->failed_cases[0] = '\0';
+    report->failed_cases[0] = report->detail[0] = '\0';
     int failed = lp_conformance_run(conformance, on_case, report, &error);
     if (failed < 0)
         fprintf(stderr, "%s: %s\n", report->label, error.message);

@@ -11,6 +11,7 @@ typedef struct run_report {
     const char *label; /* before each line */
     int passed, failed, not_applicable;
     char failed_cases[512]; /* their names, each between blanks */
+    char detail[256];       /* of the last of them */
     int quiet;              /* says nothing of cases that fail, because they have to */
 } run_report;
 

@@ -3,6 +3,7 @@
 
 #include "addons/shared/dead.h"
 #include "addons/shared/lock.h"
+#include "addons/shared/options.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -85,6 +86,7 @@ Test(lock, keeps_out_a_second_writer_and_readers_and_names_the_process)
     cr_assert_eq(lp__lock_take(dir, "lock", true, &second, &holder), LP_OK);
     close(second);
     cr_assert_eq(lp__lock_take(dir, "lock", false, &second, &holder), LP_EINUSE);
+    cr_assert_eq(holder, 0, "the number of a writer that has ended");
     close(first);
     cr_assert_eq(lp__lock_take(dir, "lock", false, &second, &holder), LP_OK);
     close(second);
@@ -99,4 +101,39 @@ Test(lock, of_a_missing_directory_says_so)
     long holder;
     cr_assert_eq(lp__lock_take(AT_FDCWD, "/nowhere/at/all/lock", false, &fd, &holder), LP_EIO);
     cr_assert_eq(fd, -1);
+}
+
+/* ---- options ------------------------------------------------------------------------------------
+ */
+
+struct known {
+    size_t struct_size;
+    int first, second;
+};
+
+Test(options, of_another_version_are_read_as_far_as_both_know_them)
+{
+    struct known defaults = {sizeof(defaults), 1, 2}, out = defaults;
+    struct {
+        struct known known;
+        int third;
+    } later = {{sizeof(later), 10, 20}, 30};
+    cr_assert_eq(lp__options_read(&out, sizeof(out), &later, "INIT", NULL), LP_OK);
+    cr_assert(out.first == 10 && out.second == 20);
+    struct known earlier = {offsetof(struct known, second), 100, 200};
+    out = defaults;
+    cr_assert_eq(lp__options_read(&out, sizeof(out), &earlier, "INIT", NULL), LP_OK);
+    cr_assert(out.first == 100 && out.second == 2);
+    out = defaults;
+    cr_assert_eq(lp__options_read(&out, sizeof(out), NULL, "INIT", NULL), LP_OK);
+    cr_assert(out.first == 1 && out.second == 2);
+}
+
+Test(options, without_their_size_are_refused_and_not_taken_for_the_defaults)
+{
+    struct known out = {sizeof(out), 1, 2}, forgotten = {0, 10, 20};
+    lp_error error;
+    cr_assert_eq(lp__options_read(&out, sizeof(out), &forgotten, "LP_X_INIT", &error), LP_EINVAL);
+    cr_assert_str_eq(error.message, "options: struct_size is 0 (start from LP_X_INIT)");
+    cr_assert_eq(out.first, 1);
 }

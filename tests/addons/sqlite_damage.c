@@ -276,11 +276,14 @@ Test(sqlite_damage, pages_found_damaged_while_it_runs_are_mended_by_a_new_file)
     memset(data + len / 2 / 4096 * 4096, 0xA5, 4096);
     store = sk_open(&place, LP_SYNC_ALWAYS, &content);
     sk_write(&place, "", data, len);
+    /* A write of another program, so that the store reads the pages anew. */
+    cr_assert_eq(sk_sql(&place, "INSERT INTO damaged VALUES (1, 1, 1, 1, 1)"), 0);
     lp_batch *batch = sk_batch();
     for (uint64_t n = 0; n < 2990; n++)
         lp_batch_add_removal(batch, SK_SEQ(n), LP_REMOVED_RETRIEVED);
     int status = sk_commit(store, batch, &error);
     cr_assert_eq(status, LP_OK, "%s", error.message);
+    cr_assert(sk_has_file(&place, ".damaged-1"));
     cr_assert_eq(sk_append(store, 5000, 5, &error), LP_OK, "%s", error.message);
     sk_close(store);
     sk_look(&place, LP_SYNC_ALWAYS, &content);

@@ -3,6 +3,8 @@
  * kill would leave them. A batch that was acknowledged is there, one that was refused is not, and
  * one that is in doubt is the last. */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -18,12 +20,15 @@
 
 static struct {
     sqlite3_vfs vfs, *real;
-    bool hits_writes, hits_syncs;
-    int left;     /* calls until one fails; -1: none does */
-    int count;    /* that fail in a row */
-    int result;   /* what they return */
-    int failed;   /* how many have */
-    bool is_late; /* a sync or write that fails does its work */
+    bool hits_reads, hits_writes, hits_syncs;
+    int left;            /* calls until one fails; -1: none does */
+    int count;           /* that fail in a row */
+    int result;          /* what they return */
+    int failed;          /* how many have */
+    bool is_late;        /* a sync or write that fails does its work */
+    const char *refused; /* a file that cannot be opened; NULL: none */
+    const char *filler;  /* while this file is there the disk is full for -shm; NULL: none */
+    int syncs;           /* that were asked for */
 } faults;
 
 struct file {
@@ -56,7 +61,8 @@ static int f_close(sqlite3_file *file)
 
 static int f_read(sqlite3_file *file, void *data, int len, sqlite3_int64 at)
 {
-    return REAL(file)->pMethods->xRead(REAL(file), data, len, at);
+    return fails(faults.hits_reads) ? faults.result
+                                    : REAL(file)->pMethods->xRead(REAL(file), data, len, at);
 }
 
 static int f_write(sqlite3_file *file, const void *data, int len, sqlite3_int64 at)
@@ -76,6 +82,7 @@ static int f_truncate(sqlite3_file *file, sqlite3_int64 size)
 
 static int f_sync(sqlite3_file *file, int flags)
 {
+    faults.syncs++;
     return fails(faults.hits_syncs) ? SQLITE_IOERR_FSYNC
                                     : REAL(file)->pMethods->xSync(REAL(file), flags);
 }
@@ -117,6 +124,10 @@ static int f_device(sqlite3_file *file)
 
 static int f_shm_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
 {
+    if (faults.filler != NULL && access(faults.filler, F_OK) == 0) {
+        errno = ENOSPC;
+        return SQLITE_IOERR_SHMSIZE;
+    }
     return REAL(file)->pMethods->xShmMap(REAL(file), page, size, extend, out);
 }
 
@@ -144,6 +155,8 @@ static int v_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int fl
     struct file *mine = (struct file *)file;
     (void)vfs;
     mine->base.pMethods = NULL;
+    if (faults.refused != NULL && name != NULL && strcmp(name, faults.refused) == 0)
+        return SQLITE_CANTOPEN;
     mine->real = sqlite3_malloc(faults.real->szOsFile);
     if (mine->real == NULL)
         return SQLITE_NOMEM;
@@ -309,6 +322,191 @@ Test(sqlite_faults, a_log_that_cannot_be_synced_is_carried_over_or_told)
         sk_place_remove(&killed);
         sk_place_remove(&place);
     }
+}
+
+Test(sqlite_faults, a_new_file_that_cannot_be_opened_waits_for_the_next_start)
+{
+    lp__sqlite_world world = faulty_world();
+    lp_sqlite_options options = sk_options(LP_SYNC_ALWAYS);
+    sk_place place = sk_place_new();
+    lp_error error;
+    size_t len;
+    lp_store *store = sk_open(&place, LP_SYNC_ALWAYS, &content);
+    for (uint64_t n = 0; n < 3000; n += 100)
+        sk_append(store, n, 100, NULL);
+    sk_close(store);
+    uint8_t *data = sk_read(&place, "", &len);
+    memset(data + len / 2 / 4096 * 4096, 0xA5, 4096);
+    store = sk_open_world(&place, &options, &world, &content, NULL);
+    sk_write(&place, "", data, len);
+    /* A write of another program, so that the store reads the pages anew. */
+    cr_assert_eq(sk_sql(&place, "INSERT INTO damaged VALUES (1, 1, 1, 1, 1)"), 0);
+    lp_batch *batch = sk_batch();
+    for (uint64_t n = 0; n < 2000; n++)
+        lp_batch_add_removal(batch, SK_SEQ(n), LP_REMOVED_RETRIEVED);
+    faults.refused = place.file;
+    cr_assert_lt(sk_commit(store, batch, &error), LP_OK);
+    faults.refused = NULL;
+    cr_assert_eq(sk_append(store, 5000, 5, &error), LP_EDAMAGED);
+    cr_assert_not_null(strstr(error.message, "restart"), "%s", error.message);
+    lp_store_close(store, 1000, NULL);
+    sk_look(&place, LP_SYNC_ALWAYS, &content);
+    cr_assert_gt(content.count, 2900, "what could be read was carried over: %zu", content.count);
+    cr_assert_eq(content.losses, 1);
+    cr_assert(sk_has_file(&place, ".damaged-1"));
+    cr_assert_not(sk_has_file(&place, ".damaged-2"));
+    free(data);
+    sk_place_remove(&place);
+}
+
+/* ---- what passes is no damage ---------------------------------------------------------------- */
+
+/* A start in which the n-th read fails. False: n is beyond the last. */
+static bool start_with_fault(const sk_place *place, int n, int result)
+{
+    lp__sqlite_world world = faulty_world();
+    lp_sqlite_options options = sk_options(LP_SYNC_ALWAYS);
+    lp_error error = {LP_OK, ""};
+    sk_place copy = sk_place_copy(place);
+    faults.hits_reads = true;
+    faults.hits_writes = faults.hits_syncs = false;
+    faults.result = result;
+    faults.left = n;
+    faults.count = 1;
+    faults.failed = 0;
+    lp_store *store = sk_open_world(&copy, &options, &world, &content, &error);
+    faults.left = -1;
+    if (store != NULL) {
+        cr_assert_eq(content.losses, 0, "read %d: %s", n, content.loss);
+        cr_assert_eq(content.count, 300, "read %d: %zu", n, content.count);
+        sk_close(store);
+    }
+    cr_assert_neq(error.status, LP_EDAMAGED, "read %d: %s", n, error.message);
+    sk_look(&copy, LP_SYNC_ALWAYS, &content);
+    cr_assert_eq(content.losses, 0, "read %d: %s", n, content.loss);
+    cr_assert_eq(content.count, 300, "read %d: %zu", n, content.count);
+    cr_assert_not(sk_has_file(&copy, ".damaged-1"), "read %d: a healthy file was set aside", n);
+    sk_place_remove(&copy);
+    return faults.failed > 0;
+}
+
+Test(sqlite_faults, a_read_that_fails_once_is_not_taken_for_damage, .timeout = 120)
+{
+    static const int results[] = {SQLITE_IOERR_READ, SQLITE_IOERR_NOMEM};
+    sk_place place = sk_place_new();
+    lp_store *store = sk_open(&place, LP_SYNC_ALWAYS, &content);
+    for (uint64_t n = 0; n < 300; n += 100)
+        cr_assert_eq(sk_append(store, n, 100, NULL), LP_OK);
+    sk_close(store);
+    for (int i = 0; i < 2; i++) {
+        int n = 0;
+        while (start_with_fault(&place, n, results[i]))
+            n++;
+        cr_assert_gt(n, 5);
+    }
+    sk_place_remove(&place);
+}
+
+Test(sqlite_faults, a_start_on_a_full_disk_uses_what_was_held_back)
+{
+    lp__sqlite_world world = faulty_world();
+    lp_sqlite_options options = sk_options(LP_SYNC_ALWAYS);
+    sk_place place = sk_place_new();
+    lp_error error = {LP_OK, ""};
+    char reserve[400];
+    lp_store *store = sk_open(&place, LP_SYNC_ALWAYS, &content);
+    cr_assert_eq(sk_append(store, 0, 5, NULL), LP_OK);
+    sk_close(store);
+    cr_assert(sk_has_file(&place, ".reserve"));
+    snprintf(reserve, sizeof(reserve), "%s.reserve", place.file);
+    faults.filler = reserve;
+    store = sk_open_world(&place, &options, &world, &content, &error);
+    faults.filler = NULL;
+    cr_assert_not_null(store, "%s", error.message);
+    cr_assert_eq(content.count, 5);
+    cr_assert_eq(content.losses, 0);
+    sk_close(store);
+    sk_place_remove(&place);
+}
+
+/* ---- in doubt, and half way ------------------------------------------------------------------ */
+
+Test(sqlite_faults, what_was_acknowledged_before_a_doubt_is_synced_all_the_same)
+{
+    for (int closes = 0; closes < 2; closes++) {
+        lp__sqlite_world world = faulty_world();
+        lp_sqlite_options options = sk_options(LP_SYNC_INTERVAL);
+        options.sync_interval_ms = 1;
+        sk_place place = sk_place_new();
+        int64_t next;
+        lp_store *store = sk_open_world(&place, &options, &world, &content, NULL);
+        cr_assert_eq(sk_append(store, 0, 5, NULL), LP_OK);
+        cr_assert_eq(sk_append(store, 5, 5, NULL), LP_OK);
+        faults.hits_reads = faults.hits_syncs = false;
+        faults.hits_writes = true;
+        faults.result = SQLITE_IOERR_WRITE;
+        faults.left = 0;
+        faults.count = INT32_MAX;
+        cr_assert_eq(sk_append(store, 10, 5, NULL), LP_EINDOUBT);
+        faults.left = -1;
+        usleep(2000); /* until it is due */
+        faults.syncs = 0;
+        if (closes)
+            lp_store_close(store, 1000, NULL);
+        else
+            cr_assert_eq(lp_store_idle(store, 10, &next, NULL), LP_OK);
+        cr_assert_gt(faults.syncs, 0, "%d", closes);
+        if (!closes)
+            lp_store_close(store, 1000, NULL);
+        sk_look(&place, LP_SYNC_ALWAYS, &content);
+        cr_assert(sk_has(&content, 9));
+        sk_place_remove(&place);
+    }
+}
+
+static const char *unnamed; /* a file that does not get its name; NULL: none */
+
+/* Before that of the C library. */
+int rename(const char *from, const char *to)
+{
+    if (unnamed != NULL && strcmp(to, unnamed) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+Test(sqlite_faults, a_new_file_that_does_not_get_its_name_waits_for_the_next_start)
+{
+    sk_place place = sk_place_new();
+    lp_error error;
+    size_t len;
+    lp_store *store = sk_open(&place, LP_SYNC_ALWAYS, &content);
+    for (uint64_t n = 0; n < 3000; n += 100)
+        sk_append(store, n, 100, NULL);
+    sk_close(store);
+    uint8_t *data = sk_read(&place, "", &len);
+    memset(data + len / 2 / 4096 * 4096, 0xA5, 4096);
+    store = sk_open(&place, LP_SYNC_ALWAYS, &content);
+    sk_write(&place, "", data, len);
+    cr_assert_eq(sk_sql(&place, "INSERT INTO damaged VALUES (1, 1, 1, 1, 1)"), 0);
+    unnamed = place.file;
+    for (int i = 0; i < 3; i++) {
+        lp_batch *batch = sk_batch();
+        for (uint64_t n = 0; n < 2000; n++)
+            lp_batch_add_removal(batch, SK_SEQ(n), LP_REMOVED_RETRIEVED);
+        cr_assert_lt(sk_commit(store, batch, &error), LP_OK, "%d", i);
+        cr_assert(sk_has_file(&place, ".new"), "%d: what was saved is there", i);
+    }
+    unnamed = NULL;
+    lp_store_close(store, 1000, NULL);
+    sk_look(&place, LP_SYNC_ALWAYS, &content);
+    cr_assert_gt(content.count, 2900, "%zu", content.count);
+    cr_assert_eq(content.losses, 1);
+    cr_assert(sk_has_file(&place, ".damaged-1"));
+    cr_assert_not(sk_has_file(&place, ".damaged-2"));
+    free(data);
+    sk_place_remove(&place);
 }
 
 /* ---- a disk that is really full -------------------------------------------------------------- */

@@ -51,6 +51,7 @@ Test(sqlite_store, keeps_everything_of_a_batch)
     lp_batch_add_idempotency(batch, &key);
     lp_batch_set_highest(batch, SK_SEQ(200));
     cr_assert_eq(sk_commit(store, batch, NULL), LP_OK);
+    cr_assert_eq(sk_figure(store, "horizons"), 2);
     sk_close(store);
     cr_assert_not(sk_has_file(&place, "-wal"), "a clean stop leaves one file and the lock");
     sk_look(&place, LP_SYNC_INTERVAL, &content);
@@ -362,6 +363,33 @@ Test(sqlite_store, deletes_what_is_dead_and_gives_space_back_once_it_is_quiet)
     sk_place_remove(&place);
 }
 
+Test(sqlite_store, an_idle_call_without_a_budget_takes_a_step)
+{
+    struct clock clock = {1, 1};
+    lp__sqlite_world world = world_of(&clock);
+    lp_sqlite_options options = sk_options(LP_SYNC_INTERVAL);
+    sk_place place = sk_place_new();
+    int64_t next = 0;
+    lp_store *store = sk_open_world(&place, &options, &world, &content, NULL);
+    for (uint64_t n = 0; n < 10000; n += 1000)
+        sk_append(store, n, 1000, NULL);
+    lp_batch *batch = sk_batch();
+    for (uint64_t n = 0; n < 9990; n++)
+        if (n % 10 != 0)
+            lp_batch_add_removal(batch, SK_SEQ(n), LP_REMOVED_TTL);
+    cr_assert_eq(sk_commit(store, batch, NULL), LP_OK);
+    clock.us += 5000000;
+    for (int i = 0; i < 20 && next >= 0; i++)
+        cr_assert_eq(lp_store_idle(store, 0, &next, NULL), LP_OK);
+    cr_assert_eq(sk_figure(store, "dead_events"), 0);
+    next = 0;
+    for (int i = 0; i < 20 && next >= 0; i++)
+        cr_assert_eq(lp_store_compact(store, 0, &next, NULL), LP_OK);
+    cr_assert_eq(next, -1);
+    sk_close(store);
+    sk_place_remove(&place);
+}
+
 Test(sqlite_store, the_log_is_synced_at_its_deadline_also_when_nothing_more_comes)
 {
     struct clock clock = {1, 1};
@@ -376,6 +404,65 @@ Test(sqlite_store, the_log_is_synced_at_its_deadline_also_when_nothing_more_come
     cr_assert(next >= 0 && next <= 1000, "%lld", (long long)next);
     clock.us += 1000000;
     cr_assert_eq(lp_store_idle(store, 20, &next, NULL), LP_OK);
+    sk_close(store);
+    sk_place_remove(&place);
+}
+
+/* Every look at it costs time. */
+static int64_t slow_us(void *ctx)
+{
+    return ((struct clock *)ctx)->us += 5000;
+}
+
+Test(sqlite_store, a_deadline_that_passes_while_it_tidies_up_is_kept)
+{
+    struct clock clock = {1, 1};
+    lp__sqlite_world world = world_of(&clock);
+    lp_sqlite_options options = sk_options(LP_SYNC_INTERVAL);
+    sk_place place = sk_place_new();
+    int64_t next = -1;
+    world.monotonic_us = slow_us;
+    options.sync_interval_ms = 1;
+    lp_store *store = sk_open_world(&place, &options, &world, &content, NULL);
+    sk_append(store, 0, 100, NULL);
+    lp_batch *batch = sk_batch();
+    for (uint64_t n = 0; n < 50; n++)
+        lp_batch_add_removal(batch, SK_SEQ(n), LP_REMOVED_TTL);
+    cr_assert_eq(sk_commit(store, batch, NULL), LP_OK);
+    clock.us += 2000000;
+    cr_assert_eq(lp_store_idle(store, 0, &next, NULL), LP_OK);
+    cr_assert_eq(sk_figure(store, "dead_events"), 0);
+    cr_assert_eq(next, 0, "the deletion is not on disk yet: %lld", (long long)next);
+    for (int i = 0; i < 10 && next >= 0; i++)
+        cr_assert_eq(lp_store_idle(store, 0, &next, NULL), LP_OK);
+    cr_assert_eq(next, -1);
+    sk_close(store);
+    sk_place_remove(&place);
+}
+
+Test(sqlite_store, a_file_that_cannot_shrink_is_left_in_peace)
+{
+    struct clock clock = {1, 1};
+    lp__sqlite_world world = world_of(&clock);
+    lp_sqlite_options options = sk_options(LP_SYNC_NEVER);
+    sk_place place = sk_place_new();
+    int64_t next = 0;
+    sk_look(&place, LP_SYNC_NEVER, &content);
+    cr_assert_eq(sk_sql(&place, "PRAGMA journal_mode=DELETE; PRAGMA auto_vacuum=NONE; VACUUM"), 0);
+    cr_assert_eq(sk_number(&place, "PRAGMA auto_vacuum"), 0);
+    lp_store *store = sk_open_world(&place, &options, &world, &content, NULL);
+    for (uint64_t n = 0; n < 20000; n += 1000)
+        sk_append(store, n, 1000, NULL);
+    lp_batch *batch = sk_batch();
+    for (uint64_t n = 0; n < 19000; n++)
+        lp_batch_add_removal(batch, SK_SEQ(n), LP_REMOVED_TTL);
+    cr_assert_eq(sk_commit(store, batch, NULL), LP_OK);
+    for (int i = 0; i < 100 && next >= 0; i++) {
+        clock.us += 2000000;
+        cr_assert_eq(lp_store_idle(store, 1000, &next, NULL), LP_OK);
+    }
+    cr_assert_eq(next, -1, "it wants to be called for ever");
+    cr_assert_gt(sk_number(&place, "PRAGMA freelist_count"), 256);
     sk_close(store);
     sk_place_remove(&place);
 }
@@ -405,6 +492,22 @@ Test(sqlite_store, compacting_leaves_only_what_lives)
     sk_place_remove(&place);
 }
 
+Test(sqlite_store, space_that_was_held_back_still_is_after_a_restart)
+{
+    sk_place place = sk_place_new();
+    struct stat before, after;
+    char name[400];
+    sk_look(&place, LP_SYNC_INTERVAL, &content);
+    snprintf(name, sizeof(name), "%s.reserve", place.file);
+    cr_assert_eq(stat(name, &before), 0);
+    cr_assert_gt(before.st_size, 0);
+    sk_look(&place, LP_SYNC_INTERVAL, &content);
+    cr_assert_eq(stat(name, &after), 0);
+    cr_assert_eq(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec, "never given up in between");
+    cr_assert_eq(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+    sk_place_remove(&place);
+}
+
 Test(sqlite_store, expired_keys_are_deleted)
 {
     struct clock clock = {1, 1};
@@ -422,7 +525,7 @@ Test(sqlite_store, expired_keys_are_deleted)
         cr_assert_eq(sk_commit(store, batch, NULL), LP_OK);
         clock.us += 1000;
     }
-    cr_assert_leq(sk_figure(store, "keys"), 800);
+    cr_assert_leq(sk_figure(store, "idempotency_keys"), 800);
     sk_close(store);
     store = sk_open_world(&place, &options, &world, &content, NULL);
     cr_assert_leq(content.keys, 100);

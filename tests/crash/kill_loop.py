@@ -174,6 +174,9 @@ class KillLoop(daemon.TestCase):
     def test_nothing_is_lost_with_sync_interval(self):
         self.run_rounds("interval:1s")
 
+    def test_nothing_is_lost_with_sync_never(self):
+        self.run_rounds("never")
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__,

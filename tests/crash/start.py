@@ -88,6 +88,17 @@ class Stores(daemon.TestCase):
         with open(path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "precious")
 
+    def test_a_directory_of_another_kind_of_store_is_refused_and_left_alone(self):
+        if daemon.kind == "sqlite":
+            self.skipTest("its store is a file")
+        self.start().kill()
+        other = "lmdb" if daemon.kind == "journal" else "journal"
+        if other not in daemon.run("--version")[1]:
+            self.skipTest(f"{other} is not compiled in")
+        before = sorted(os.listdir(self.store_path))
+        self.assert_fails("--store", f"{other}:{self.store_path}", mentions=[self.store_path])
+        self.assertEqual(sorted(os.listdir(self.store_path)), before)
+
     def test_a_directory_whose_parent_is_missing_is_refused(self):
         self.assert_fails("--store", f"{daemon.kind}:{self.directory}/no/store",
                           mentions=["no/store"])

@@ -1,6 +1,7 @@
 """Every command with every kind of store, and from every kind into every other."""
 import json
 import os
+import unittest
 
 import tool
 
@@ -78,6 +79,26 @@ class Convert(tool.TestCase):
             with self.subTest(kind):
                 self.assertEqual(self.dump(self.load(kind, content, kind)), content)
                 self.assertEqual(os.stat(name).st_mode & 0o777, 0o750)
+
+    @unittest.skipIf(os.geteuid() != 0, "giving files to another user takes root")
+    def test_whoever_has_the_empty_place_has_all_of_the_store(self):
+        for kind in tool.kinds():
+            with self.subTest(kind):
+                folder = self.path("of-" + kind)
+                os.mkdir(folder)
+                place = os.path.join(folder, "store")
+                if kind == "sqlite":
+                    with open(place, "wb"):
+                        pass
+                else:
+                    os.mkdir(place, 0o755)
+                os.chown(place, 65534, 65534)
+                self.succeed("store", "load", self.write("in", b"".join(tool.events(3))), f"{kind}:{place}")
+                found = [place] + [os.path.join(at, name) for at, _, names in os.walk(folder)
+                                   for name in names]
+                self.assertGreater(len(found), 2)
+                owners = {name: os.stat(name).st_uid for name in found}
+                self.assertEqual(set(owners.values()), {65534}, owners)
 
     def test_a_store_that_is_there_is_left_alone(self):
         content = b"".join(tool.events(5))

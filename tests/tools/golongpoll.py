@@ -26,8 +26,8 @@ class Import(tool.TestCase):
         path = self.write(name + ".golongpoll", content)
         status, out, err = tool.run("store", "load", "golongpoll:" + path, self.spec(kind, name),
                                     "--json")
-        self.assertEqual(status, tool.DONE, err)
         self.told = json.loads(out)
+        self.assertEqual(status, tool.DAMAGE if self.told["skipped"] else tool.DONE, err)
         events = [json.loads(each) for each in self.dump(self.spec(kind, name)).splitlines()]
         self.assertEqual(self.told["events"], len(events))
         seqs = [uuid.UUID(event["id"]) for event in events]
@@ -104,14 +104,38 @@ class Import(tool.TestCase):
                    "\xff".encode(), b"\xff")]
         events, err = self.import_(line(MS, "c", "1") + b"".join(bad) + line(MS, "c", "2") + b"\n")
         self.assertEqual([event["data"] for event in events], [1, 2])
-        self.assertEqual([each.split(": ")[2] for each in err.splitlines()],
-                         [f"FILE:{3 + i}" for i in range(len(bad))])
+        told = err.splitlines()
+        self.assertEqual([each.split(": ")[2] for each in told[:-1]],
+                         [f"FILE:{3 + i}" for i in range(10)])
+        self.assertTrue(told[-1].endswith(": 5 more lines were skipped"), err)
         self.assertEqual(self.told["skipped"], len(bad))
 
     def test_very_many_bad_lines_are_not_all_told(self):
         _, err = self.import_(line(MS, "c") + b"\nx" * 1000)
-        self.assertEqual(len(err.splitlines()), 21)
+        self.assertEqual(len(err.splitlines()), 11)
+        self.assertIn("FILE: 990 more lines were skipped", err)
         self.assertEqual(self.told["skipped"], 1000)
+
+    def test_up_to_ten_bad_lines_are_told_and_one_more_is_one(self):
+        _, err = self.import_(line(MS, "c") + b"\nx" * 10, name="ten")
+        self.assertEqual((len(err.splitlines()), "more" in err), (10, False), err)
+        _, err = self.import_(line(MS, "c") + b"\nx" * 11, name="eleven")
+        self.assertTrue(err.endswith("FILE: 1 more line was skipped\n"), err)
+
+    def test_a_file_without_any_event_makes_no_store(self):
+        path = self.write("other.txt", b"one\ntwo\n")
+        for kind in tool.kinds():
+            with self.subTest(kind):
+                status, out, err = tool.run("store", "load", "golongpoll:" + path,
+                                            self.spec(kind, kind))
+                self.assertEqual((status, out), (tool.FAILED, b""), err)
+                self.assertIn("nothing was loaded", err.splitlines()[-1])
+                self.assertEqual(len(err.splitlines()), 3)
+                self.assert_absent(kind)
+
+    def test_a_single_moved_event_is_told_as_one(self):
+        _, err = self.import_(line(MS, "c") + line(MS - 1, "c"))
+        self.assertIn("FILE: 1 event has another timestamp than it had", err)
 
     def test_clients_are_told_of_what_was_passed_over(self):
         for name, content, above in [

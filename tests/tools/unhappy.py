@@ -211,6 +211,52 @@ class Damaged(tool.TestCase):
                     self.assertGreater(floor, earliest)
                     self.assertLess(floor, tool.now_seq(1))
 
+    def test_info_shows_it_with_the_status_of_damage(self):
+        for kind in tool.kinds():
+            spec, left = self.damage(kind)
+            before = self.snapshot()
+            with self.subTest(kind):
+                for flags in [[], ["--json"]]:
+                    status, out, err = tool.run("store", "info", spec, *flags)
+                    self.assertEqual(status, tool.DAMAGE, err)
+                    self.assertIn(b"losses", out)
+                told = tool.json.loads(out)
+                self.assertEqual(told["events"], len(left))
+                self.assertIn("lost_records", told)
+                self.assertEqual(self.snapshot(), before)
+
+    def test_what_is_said_is_for_who_runs_the_server(self):
+        for kind in tool.kinds():
+            spec, left = self.damage(kind)
+            with self.subTest(kind):
+                _, out, err = tool.run("store", "verify", spec)
+                self.assertNotRegex(out.decode() + err, r"with a manager|\b1 problems")
+                _, _, err = tool.run("store", "compact", spec)
+                self.assertIn(f"{len(left)} of its events can be read", err)
+                self.assertIn("start longpolld on it", err)
+
+    def test_a_good_store_has_no_empty_line_for_an_error(self):
+        for kind in tool.kinds():
+            spec = self.load(kind, b"".join(tool.events(5)), kind)
+            with self.subTest(kind):
+                out = self.succeed("store", "verify", spec).decode()
+                self.assertNotRegex(out, r"(?m)^error")
+                self.assertIn("good                 yes\n", out)
+                self.assertEqual(self.json("store", "verify", spec)["error"], "")
+
+    def test_a_store_of_which_nothing_can_be_read_is_said_to_be_so(self):
+        if "lmdb" not in tool.kinds():
+            self.skipTest("needs lmdb")
+        spec = self.load("lmdb", b"".join(tool.events(50)), "lmdb")
+        size = os.path.getsize(self.path("lmdb/data.mdb"))
+        self.write("lmdb/data.mdb", b"\xa5" * size)
+        status, out, err = tool.run("store", "compact", spec)
+        self.assertEqual((status, out), (tool.DAMAGE, b""), err)
+        self.assertIn("none of its events can be read", err)
+        self.assertNotIn("into a new store", err)
+        status, _, err = tool.run("store", "info", spec)
+        self.assertEqual(status, tool.DAMAGE, err)
+
     def test_compact_leaves_it_alone(self):
         for kind in tool.kinds():
             spec, _ = self.damage(kind)

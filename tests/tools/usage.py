@@ -23,6 +23,10 @@ class Usage(tool.TestCase):
                 (["store", "info", "memory"], '"memory": it keeps nothing'),
                 (["store", "verify", "journal:"], "no path"),
                 (["store", "dump", "journal:x?sync=maybe"], '"maybe"'),
+                (["store", "dump", "journal:x?sync=always&sync=never"], '"sync" is given twice'),
+                (["store", "dump", "journal:x?sync=always&sync=always"], '"sync" is given twice'),
+                (["store", "load", "-", "journal:x?segment=1MiB&sync=never&segment=2MiB"],
+                 '"segment" is given twice'),
                 (["store", "copy", "journal:x"], "FROM TO"),
                 (["store", "copy", "journal:x", "memory"], '"memory"'),
                 (["store", "copy", "journal:x", "y"], '"y": unknown store'),
@@ -40,6 +44,14 @@ class Usage(tool.TestCase):
             self.assertIn(f"Usage: longpoll store {name} ", text)
             self.assertIn("Exit status: 0 done, 1 failed, 2 wrong usage, 3 damage", text)
             self.assertLessEqual(max(map(len, text.splitlines())), 100)
+
+    def test_help_says_what_a_status_and_a_cut_dump_mean(self):
+        text = self.succeed("store", "dump", "--help").decode()
+        self.assertRegex(text, r"without --all that was cut at the end of a\s+line")
+        self.assertIn("Its last line says that it is whole", text)
+        self.assertIn("with status 3", self.succeed("store", "info", "--help").decode())
+        text = self.succeed("store", "load", "--help").decode()
+        self.assertRegex(text, r"the rest\s+is loaded, with status 3")
 
     def test_version_names_the_stores(self):
         self.assertRegex(self.succeed("--version").decode(),

@@ -11,7 +11,7 @@ typedef struct load_job {
     line_file lines;
     store_writer writer;
     uint64_t floor, highest; /* for the new store; 0: none */
-    uint64_t skipped;        /* lines that were passed over */
+    uint64_t skipped;        /* lines that were left out */
     number_map firsts;       /* of each category: the horizon below its first event */
     lp_error error;
 } load_job;

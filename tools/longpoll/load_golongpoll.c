@@ -5,6 +5,7 @@
  * UUIDs of version 4 and say nothing about order: the lines' order is that of publishing. */
 #include "load.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,12 +15,13 @@
 
 #include "say.h"
 
-enum { TOLD_MAX = 20 };
+enum { TOLD_MAX = 10 };
 
 typedef struct import_state {
     uint64_t last_seq;
     uint64_t random[32]; /* for ids */
     size_t random_left;
+    uint64_t taken;
     uint64_t moved; /* events whose timestamp could not be kept */
 } import_state;
 
@@ -97,9 +99,7 @@ static void skip(load_job *load, import_state *import, const char *why)
 {
     if (load->skipped++ < TOLD_MAX)
         say_note("%s:%llu: %s: %s", load->lines.name, (unsigned long long)load->lines.number, why,
-                 load->lines.is_torn ? "the last line, cut; passed over" : "passed over");
-    else if (load->skipped == TOLD_MAX + 1)
-        say_note("%s: and more", load->lines.name);
+                 load->lines.is_torn ? "the last line, cut; skipped" : "skipped");
     if (import->last_seq > 0)
         load->floor = ++import->last_seq;
 }
@@ -115,6 +115,7 @@ static int take_line(load_job *load, import_state *import, lp_str line)
         return LP_OK;
     }
     uint64_t seq = next_seq(import, ms);
+    import->taken++;
     if (load->floor == 0)
         load->floor = seq - 1;
     lp_event *event;
@@ -124,6 +125,28 @@ static int take_line(load_job *load, import_state *import, lp_str line)
     status = writer_event(&load->writer, event, &load->error);
     lp_event_unref(event);
     return status;
+}
+
+/* What the lines were as a whole. */
+static int sum_up(load_job *load, const import_state *import)
+{
+    const char *name = load->lines.name;
+    uint64_t more = load->skipped > TOLD_MAX ? load->skipped - TOLD_MAX : 0;
+    if (more > 0)
+        say_note("%s: %" PRIu64 " more %s skipped", name, more,
+                 more == 1 ? "line was" : "lines were");
+    if (import->moved > 0)
+        say_note("%s: %" PRIu64 " %s: the time went back, was in the future, or one millisecond "
+                 "was too full",
+                 name, import->moved,
+                 import->moved == 1 ? "event has another timestamp than it had"
+                                    : "events have another timestamp than they had");
+    if (load->skipped == 0 || import->taken > 0)
+        return LP_OK;
+    return lp_error_set(&load->error, LP_EINVAL,
+                        "\"%.200s\": none of its lines is an event of golongpoll (name its file; "
+                        "nothing was loaded)",
+                        name);
 }
 
 int load_golongpoll(load_job *load)
@@ -144,9 +167,5 @@ int load_golongpoll(load_job *load)
     }
     progress_end();
     load->highest = import.last_seq;
-    if (import.moved > 0)
-        say_note("%s: %llu events have another timestamp than they had: theirs went back, were in "
-                 "the future, or one millisecond was too full",
-                 load->lines.name, (unsigned long long)import.moved);
-    return status < 0 ? status : LP_OK;
+    return status < 0 ? status : sum_up(load, &import);
 }

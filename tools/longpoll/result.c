@@ -98,8 +98,11 @@ void result_losses(result_object *result, const store_survey *found)
 {
     if (!result->is_json) {
         result_number(result, "losses", found->losses_told);
+        if (found->lost_records > 0)
+            result_number(result, "lost_records", found->lost_records);
         return;
     }
+    result_number(result, "lost_records", found->lost_records);
     begin_member(result, "losses");
     text_print(&result->text, "[");
     for (size_t i = 0; i < found->loss_count; i++) {

@@ -25,7 +25,8 @@ void result_bool(result_object *result, const char *name, bool value);
 /* What follows up to the end is in an object of this name. */
 void result_open(result_object *result, const char *name);
 void result_close(result_object *result);
-/* "losses": a list of sentences; for people only how many. */
+/* "losses": a list of sentences; for people only how many. "lost_records":
+ * those that were counted, which may be fewer than were lost. */
 void result_losses(result_object *result, const store_survey *found);
 /* Prints it. Returns `status`, or EXIT_FAILED when it cannot. */
 int result_end(result_object *result, int status);

@@ -163,6 +163,34 @@ int stage_begin(const char *spec, store_stage *out, lp_error *error)
 
 /* ---- after ----------------------------------------------------------------------------------- */
 
+/* One file with the owner and the rights of what the store replaces, as far as we may. */
+static void own(const store_stage *stage, int dir, const char *name, mode_t rights)
+{
+    if (fchownat(dir, name, stage->replaced.st_uid, stage->replaced.st_gid, 0) == 0)
+        fchmodat(dir, name, rights, 0);
+}
+
+/* The store as a whole. Those who could use an empty directory or file can use what it has become.
+ */
+static void own_all(const store_stage *stage)
+{
+    char path[sizeof(stage->path) + 32];
+    mode_t rights = stage->replaced.st_mode & 07777, of_files = rights & 0666;
+    own(stage, AT_FDCWD, stage->path, rights);
+    for (const char *const *at = stage->place.companions; *at != NULL; at++) {
+        beside(stage->path, *at, path, sizeof(path));
+        own(stage, AT_FDCWD, path, of_files);
+    }
+    DIR *dir = stage->place.is_directory ? opendir(stage->path) : NULL;
+    if (dir == NULL)
+        return;
+    const struct dirent *entry;
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            own(stage, dirfd(dir), entry->d_name, of_files);
+    closedir(dir);
+}
+
 static int rename_companions(const store_stage *stage, lp_error *error)
 {
     char from[sizeof(stage->path) + 32], to[STORE_PATH_MAX + 32];
@@ -178,10 +206,8 @@ static int rename_companions(const store_stage *stage, lp_error *error)
 int stage_commit(store_stage *stage, lp_error *error)
 {
     const char *path = stage->place.path;
-    if (stage->replaces) { /* it keeps its owner and its rights, as far as we may */
-        if (chown(stage->path, stage->replaced.st_uid, stage->replaced.st_gid) == 0)
-            chmod(stage->path, stage->replaced.st_mode & 07777);
-    }
+    if (stage->replaces)
+        own_all(stage);
     /* Its companions first: without them it would not be whole. */
     int status = rename_companions(stage, error);
     if (status != LP_OK)

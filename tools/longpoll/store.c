@@ -17,7 +17,9 @@ const command store_commands[] = {
     {.name = "info",
      .usage = "STORE [--json]",
      .summary = "Show what a store holds and what it takes on disk",
-     .help = STORES READS EXITS,
+     .help = STORES READS "A store that has lost something, or shows damage, is shown as far as it "
+                          "goes, with status 3.\n"
+                          "Not all damage shows: verify looks for the rest.\n" EXITS,
      .run = store_info},
     {.name = "verify",
      .usage = "STORE [--json]",
@@ -36,6 +38,10 @@ const command store_commands[] = {
      ",\"newlines\":[…] says where they were.) --all adds lines {\"longpoll\":\"…\",…} for "
      "horizons,\n"
      "the floor, idempotency keys and the highest number: load makes an equal store of them.\n"
+     "Its last line says that it is whole; of a dump without --all that was cut at the end of a "
+     "line\n"
+     "nobody can tell that it was.\n"
+     "FILE must not be of the store, nor in its directory.\n"
      "A store that is damaged is dumped as far as it goes, with status 3.\n" EXITS,
      .run = store_dump},
     {.name = "load",
@@ -50,7 +56,10 @@ const command store_commands[] = {
          "category, are told of a gap.\n"
          "Events of golongpoll get new ids, made from their timestamps; where these go back or\n"
          "repeat, the number behind the last one is taken. Lines that are cut or not valid are\n"
-         "told and passed over (golongpoll does so too), which counts as a gap.\n" EXITS,
+         "told (the first 10) and skipped, as golongpoll does too, which counts as a gap: the "
+         "rest\n"
+         "is loaded, with status 3. When none of the lines is an event no store is made, with\n"
+         "status 1.\n" EXITS,
      .run = store_load},
     {.name = "copy",
      .usage = "FROM TO [--json]",

@@ -1,6 +1,8 @@
 /* longpoll store compact. */
 #include "store.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -46,15 +48,32 @@ static int compact(lp_store *store, lp_error *error)
     return status;
 }
 
+/* What is left of a damaged store, and what may be done about it. */
+static int refuse_damaged(const char *spec, const store_survey *found, lp_error *error)
+{
+    char lost[64] = "how many are lost is not known";
+    if (found->events == 0)
+        return lp_error_set(error, LP_EDAMAGED,
+                            "\"%.200s\": it is damaged and none of its events can be read, and was "
+                            "left alone (bring it back from a copy; longpolld started on it begins "
+                            "without events)",
+                            spec);
+    if (found->lost_records > 0)
+        snprintf(lost, sizeof(lost), "at least %" PRIu64 " %s lost", found->lost_records,
+                 found->lost_records == 1 ? "is" : "are");
+    return lp_error_set(error, LP_EDAMAGED,
+                        "\"%.200s\": it is damaged, and was left alone: %" PRIu64
+                        " of its events can be read, %s (copy these into a new store, or start "
+                        "longpolld on it, which goes on with these)",
+                        spec, found->events, lost);
+}
+
 /* Opens it to write, and knows that it is undamaged. */
 static int open_good(const char *spec, store_survey *found, lp_store **store, lp_error *error)
 {
     int status = source_survey(spec, found, error);
     if (status == LP_OK && found->losses_told > 0)
-        return lp_error_set(error, LP_EDAMAGED,
-                            "\"%.200s\": it is damaged, and was left alone (start the server on "
-                            "it once, or copy it into a new store)",
-                            spec);
+        return refuse_damaged(spec, found, error);
     survey_free(found);
     return status == LP_OK ? source_open(spec, false, found, store, error) : status;
 }

@@ -2,9 +2,11 @@
 #include "store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "dump_format.h"
 #include "output.h"
+#include "place.h"
 #include "say.h"
 #include "source.h"
 
@@ -33,11 +35,27 @@ static int write_lines(dump_job *dump, const char *spec, store_survey *found, bo
     return status;
 }
 
+/* A spec that is no good is left to the reading. */
+static int check_output(const char *spec, const char *path, lp_error *error)
+{
+    store_place place;
+    if (store_place_of(spec, &place, NULL) != LP_OK || !place_holds(&place, path))
+        return LP_OK;
+    return lp_error_set(error, LP_EINVAL,
+                        "--output \"%.200s\": belongs to the store \"%.200s\", or lies in its "
+                        "directory (name a file elsewhere)",
+                        path, spec);
+}
+
 static int run(const char *spec, const char *path, bool all)
 {
     store_survey found = {0};
     dump_job dump = {.events = 0};
-    int status = source_survey(spec, &found, &dump.error);
+    int status = LP_OK;
+    if (path != NULL && strcmp(path, "-") != 0)
+        status = check_output(spec, path, &dump.error);
+    if (status == LP_OK)
+        status = source_survey(spec, &found, &dump.error);
     if (status != LP_OK) {
         survey_free(&found);
         return say_wrong_store(&dump.error);

@@ -1,6 +1,8 @@
 /* longpoll store info: what a store holds, as seen by whoever opens it, and its own figures. */
 #include "store.h"
 
+#include <string.h>
+
 #include "result.h"
 #include "say.h"
 #include "source.h"
@@ -22,10 +24,25 @@ static void print(result_object *result, const char *spec, const store_survey *f
     result_losses(result, found);
 }
 
+/* The figures, and whether one of them shows damage that no loss was told of. */
+typedef struct info_figures {
+    result_object *result;
+    bool has_damage;
+} info_figures;
+
+static void see_figure(void *ctx, const char *name, uint64_t number, const char *text)
+{
+    info_figures *figures = ctx;
+    if (number > 0 && strcmp(name, "damaged_records") == 0)
+        figures->has_damage = true;
+    result_figure(figures->result, name, number, text);
+}
+
 static int look(const char *spec, bool is_json)
 {
     store_survey found = {.count_categories = true};
     result_object result;
+    info_figures figures = {.result = &result};
     lp_store *store;
     lp_error error = {0};
     int status = source_open(spec, true, &found, &store, &error);
@@ -36,13 +53,15 @@ static int look(const char *spec, bool is_json)
     result_begin(&result, is_json);
     print(&result, spec, &found);
     result_open(&result, "figures");
-    status = lp_store_inspect(store, result_figure, &result, &error);
+    status = lp_store_inspect(store, see_figure, &figures, &error);
     result_close(&result);
+    bool has_damage = figures.has_damage || found.losses_told > 0;
     survey_free(&found);
     int closed = lp_store_close(store, 0, status == LP_OK ? &error : NULL);
     if (status == LP_OK || status == LP_ENOTFOUND) /* no figures of its own are no failure */
         status = closed;
-    return result_end(&result, status == LP_OK ? EXIT_DONE : say_failed(&error));
+    int exit_status = has_damage ? EXIT_DAMAGE : EXIT_DONE;
+    return result_end(&result, status == LP_OK ? exit_status : say_failed(&error));
 }
 
 int store_info(const command *self, int count, char **words)

@@ -69,6 +69,8 @@ static int run(const char *from, const char *to, bool is_json)
     map_free(&load.firsts);
     if (exit_status != EXIT_DONE)
         return exit_status;
+    if (load.skipped > 0)
+        exit_status = EXIT_DAMAGE;
     result_begin(&result, is_json);
     result_text(&result, "from", from);
     result_text(&result, "to", to);

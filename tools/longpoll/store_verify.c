@@ -17,7 +17,9 @@ static int verify(lp_store *store, const store_survey *found, result_object *res
     lp_store_close(store, 0, NULL);
     if (exit_status == EXIT_DONE && found->losses_told > 0)
         exit_status = EXIT_DAMAGE;
-    result_text(result, "error", status == LP_EDAMAGED ? error.message : "");
+    /* For people an empty line would say nothing; in JSON the member is always there. */
+    if (status == LP_EDAMAGED || result->is_json)
+        result_text(result, "error", status == LP_EDAMAGED ? error.message : "");
     return exit_status;
 }
 

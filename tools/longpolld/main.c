@@ -4,6 +4,7 @@
  * replayed), serve, and on SIGTERM or SIGINT drain: every waiter is answered and every accepted
  * event kept. Everything here runs on one loop, on the main thread. */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -149,6 +150,18 @@ static void on_state(lp_manager *manager, lp_state state, const lp_error *error,
 /* ---- the beginning ------------------------------------------------------------------------------
  */
 
+/* Where standard input, output or error were closed, libuv's own descriptors would take their
+ * places, and a line of the log would be written into one of them. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* One descriptor a connection: take all that may be had. */
 static void raise_descriptor_limit(void)
 {
@@ -231,6 +244,7 @@ static int start_servers(service *self)
 int main(int argc, char **argv)
 {
     service self = {0};
+    open_standard_descriptors();
     int status = options_parse(argc, argv, &self.options);
     if (status >= 0)
         return status;

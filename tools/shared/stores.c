@@ -21,6 +21,7 @@ typedef struct store_options {
     int64_t sync_interval_ms;
     int64_t segment_bytes; /* of the journal alone */
     bool read_only;
+    bool has_sync, has_segment; /* it was said */
 } store_options;
 
 typedef struct store_kind {
@@ -122,6 +123,23 @@ static int set_sync(store_options *options, const char *value, lp_error *error)
     return LP_OK;
 }
 
+/* Which of the two was meant is not known. */
+static int set_once(bool *is_set, const char *name, lp_error *error)
+{
+    if (*is_set)
+        return lp_error_set(error, LP_EINVAL, "option \"%s\" is given twice (leave one away)",
+                            name);
+    *is_set = true;
+    return LP_OK;
+}
+
+static int set_segment(store_options *options, const char *value, lp_error *error)
+{
+    if (!value_bytes(value, &options->segment_bytes) || options->segment_bytes == 0)
+        return lp_error_set(error, LP_EINVAL, "segment \"%s\" is no size (such as 16MiB)", value);
+    return LP_OK;
+}
+
 static int set_option(const store_kind *kind, store_options *options, char *text, lp_error *error)
 {
     char *value = strchr(text, '=');
@@ -129,13 +147,13 @@ static int set_option(const store_kind *kind, store_options *options, char *text
         return lp_error_set(error, LP_EINVAL, "option \"%s\" has no value (write option=value)",
                             text);
     *value++ = '\0';
-    if (strcmp(text, "sync") == 0)
-        return set_sync(options, value, error);
+    if (strcmp(text, "sync") == 0) {
+        int status = set_once(&options->has_sync, text, error);
+        return status == LP_OK ? set_sync(options, value, error) : status;
+    }
     if (strcmp(text, "segment") == 0 && kind->has_segments) {
-        if (!value_bytes(value, &options->segment_bytes) || options->segment_bytes == 0)
-            return lp_error_set(error, LP_EINVAL, "segment \"%s\" is no size (such as 16MiB)",
-                                value);
-        return LP_OK;
+        int status = set_once(&options->has_segment, text, error);
+        return status == LP_OK ? set_segment(options, value, error) : status;
     }
     return lp_error_set(error, LP_EINVAL, "unknown option \"%s\" (%s)", text,
                         kind->has_segments ? "there are sync and segment" : "there is sync");
