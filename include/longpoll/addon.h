@@ -96,8 +96,10 @@ LP_API int lp_replay_event(lp_replay *replay, lp_id id, lp_str category, lp_str 
 LP_API int lp_replay_removal(lp_replay *replay, uint64_t seq);
 
 /* Pushes a horizon: events of `category` up to and with `seq` are gone, and clients that had not
- * seen them are told. An empty category is the floor of the manager, the horizon of every category.
- * Horizons may come in any order, also after events that they remove. */
+ * seen them are told. An empty category is the floor of the manager: clients
+ * whose cursor is below it are told of a gap in every category. The floor removes no event, and
+ * does not allow an add-on to drop one. Horizons may come in any order, also after events that they
+ * remove. */
 LP_API int lp_replay_horizon(lp_replay *replay, lp_str category, uint64_t seq);
 
 /* The answer that a publish with an idempotency key was given. */
