@@ -10,29 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../shared/directory.h"
 #include "../shared/lock.h"
 
 /* ---- the directory and its lock -------------------------------------------------------------- */
-
-/* The new directory's name is on disk too, as far as its parent lets us. */
-static void sync_parent(const char *path)
-{
-    char *copy = strdup(path);
-    if (copy == NULL)
-        return;
-    size_t len = strlen(copy);
-    while (len > 1 && copy[len - 1] == '/')
-        copy[--len] = '\0';
-    char *slash = strrchr(copy, '/');
-    if (slash != NULL)
-        slash[slash == copy] = '\0';
-    int fd = open(slash != NULL ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    free(copy);
-}
 
 static int directory_error(const lp__lmdb *lmdb, lp_replay *replay, const char *name)
 {
@@ -69,7 +50,7 @@ static int open_directory(lp__lmdb *lmdb, lp_replay *replay)
 {
     if (!lmdb->read_only) {
         if (mkdir(lmdb->path, 0700) == 0)
-            sync_parent(lmdb->path);
+            lp__directory_sync_parent(lmdb->path);
         else if (errno != EEXIST)
             return directory_error(lmdb, replay, "");
     }
