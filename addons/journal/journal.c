@@ -10,7 +10,7 @@
 #include "../shared/errno_status.h"
 #include "../shared/options.h"
 
-enum { SYNC_INTERVAL_MS = 1000, SEGMENT_BYTES = 16 << 20, SEGMENT_BYTES_MIN = 4096 };
+enum { SEGMENT_BYTES = 16 << 20, SEGMENT_BYTES_MIN = 4096 };
 
 /* ---- what goes wrong ------------------------------------------------------------------------- */
 
@@ -247,15 +247,9 @@ static int check_options(const char *directory, const lp_journal_options *option
 {
     if (directory == NULL || directory[0] == '\0')
         return lp_error_set(error, LP_EINVAL, "journal: the directory is empty (name one)");
-    if (options->sync != LP_SYNC_INTERVAL && options->sync != LP_SYNC_ALWAYS &&
-        options->sync != LP_SYNC_NEVER)
-        return lp_error_set(error, LP_EINVAL, "journal: sync is %d, which is no lp_sync",
-                            (int)options->sync);
-    if (options->sync_interval_ms < 0 || options->sync_interval_ms > INT64_MAX / 1000000)
-        return lp_error_set(error, LP_EINVAL,
-                            "journal: sync_interval_ms is %lld (0 means %d, or give a number "
-                            "above 0)",
-                            (long long)options->sync_interval_ms, SYNC_INTERVAL_MS);
+    int status = lp__options_check_sync("journal", options->sync, options->sync_interval_ms, error);
+    if (status != LP_OK)
+        return status;
     if (options->segment_bytes != 0 &&
         (options->segment_bytes < SEGMENT_BYTES_MIN || options->segment_bytes > (int64_t)1 << 40))
         return lp_error_set(error, LP_EINVAL,
@@ -298,7 +292,7 @@ int lp__journal_new(const char *directory, const lp_journal_options *given,
     journal->path = path;
     journal->sync = options.sync;
     journal->sync_interval_us =
-        (options.sync_interval_ms != 0 ? options.sync_interval_ms : SYNC_INTERVAL_MS) * 1000;
+        (options.sync_interval_ms != 0 ? options.sync_interval_ms : LP__SYNC_INTERVAL_MS) * 1000;
     journal->segment_bytes =
         (uint64_t)(options.segment_bytes != 0 ? options.segment_bytes : SEGMENT_BYTES);
     journal->read_only = options.read_only;

@@ -11,7 +11,7 @@
 #include "../shared/errno_status.h"
 #include "../shared/options.h"
 
-enum { SYNC_INTERVAL_MS = 1000, QUIET_MS = 1000, READERS_MS = 60000 };
+enum { QUIET_MS = 1000, READERS_MS = 60000 };
 #define MAP_STEP ((size_t)64 << 20)
 
 /* ---- what goes wrong ------------------------------------------------------------------------- */
@@ -296,15 +296,7 @@ static int check_options(const char *directory, const lp_lmdb_options *options, 
 {
     if (directory == NULL || directory[0] == '\0')
         return lp_error_set(error, LP_EINVAL, "lmdb: the directory is empty (name one)");
-    if (options->sync != LP_SYNC_INTERVAL && options->sync != LP_SYNC_ALWAYS &&
-        options->sync != LP_SYNC_NEVER)
-        return lp_error_set(error, LP_EINVAL, "lmdb: sync is %d, which is no lp_sync",
-                            (int)options->sync);
-    if (options->sync_interval_ms < 0 || options->sync_interval_ms > INT64_MAX / 1000000)
-        return lp_error_set(error, LP_EINVAL,
-                            "lmdb: sync_interval_ms is %lld (0 means %d, or give a number above 0)",
-                            (long long)options->sync_interval_ms, SYNC_INTERVAL_MS);
-    return LP_OK;
+    return lp__options_check_sync("lmdb", options->sync, options->sync_interval_ms, error);
 }
 
 int lp__lmdb_new(const char *directory, const lp_lmdb_options *given, const lp__lmdb_host *host,
@@ -340,7 +332,7 @@ int lp__lmdb_new(const char *directory, const lp_lmdb_options *given, const lp__
     lmdb->path = path;
     lmdb->sync = options.sync;
     lmdb->sync_interval_ms =
-        options.sync_interval_ms != 0 ? options.sync_interval_ms : SYNC_INTERVAL_MS;
+        options.sync_interval_ms != 0 ? options.sync_interval_ms : LP__SYNC_INTERVAL_MS;
     lmdb->read_only = options.read_only;
     lmdb->host = *host;
     lmdb->dir = lmdb->lock = -1;

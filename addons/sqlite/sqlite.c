@@ -8,7 +8,7 @@
 #include "../shared/boot.h"
 #include "../shared/options.h"
 
-enum { SYNC_INTERVAL_MS = 1000, QUIET_US = 1000000, PAGES_MIN = 256 };
+enum { QUIET_US = 1000000, PAGES_MIN = 256 };
 
 /* ---- the real world -------------------------------------------------------------------------- */
 
@@ -272,16 +272,7 @@ static int check_options(const char *file, const lp_sqlite_options *options, lp_
     if (strlen(file) > LP__SQLITE_PATH_MAX - 64)
         return lp_error_set(error, LP_EINVAL, "sqlite: the path has %zu bytes (at most %d)",
                             strlen(file), LP__SQLITE_PATH_MAX - 64);
-    if (options->sync != LP_SYNC_INTERVAL && options->sync != LP_SYNC_ALWAYS &&
-        options->sync != LP_SYNC_NEVER)
-        return lp_error_set(error, LP_EINVAL, "sqlite: sync is %d, which is no lp_sync",
-                            (int)options->sync);
-    if (options->sync_interval_ms < 0 || options->sync_interval_ms > INT64_MAX / 1000000)
-        return lp_error_set(error, LP_EINVAL,
-                            "sqlite: sync_interval_ms is %lld (0 means %d, or give a number "
-                            "above 0)",
-                            (long long)options->sync_interval_ms, SYNC_INTERVAL_MS);
-    return LP_OK;
+    return lp__options_check_sync("sqlite", options->sync, options->sync_interval_ms, error);
 }
 
 /* SQLite takes ":memory:" and "file:…" for something else than files of these names. */
@@ -298,7 +289,7 @@ static void set_options(lp__sqlite *self, const lp_sqlite_options *options)
 {
     int64_t interval_ms = options->sync_interval_ms;
     self->sync = options->sync;
-    self->sync_interval_us = (interval_ms != 0 ? interval_ms : SYNC_INTERVAL_MS) * 1000;
+    self->sync_interval_us = (interval_ms != 0 ? interval_ms : LP__SYNC_INTERVAL_MS) * 1000;
     self->read_only = options->read_only;
     self->lock = -1;
     self->wal_next = self->wal_limit = LP__SQLITE_WAL_PAGES;
