@@ -42,6 +42,13 @@ uint64_t lp__clock_stamp(lp__clock *clock, lp__now now)
     return seq;
 }
 
+uint64_t lp__clock_stamp_next(lp__clock *clock)
+{
+    uint64_t seq = clock->last_seq + 1;
+    lp__clock_pass(clock, seq);
+    return seq;
+}
+
 void lp__clock_pass(lp__clock *clock, uint64_t seq)
 {
     if (seq > clock->last_seq)

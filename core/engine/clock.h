@@ -26,6 +26,9 @@ int64_t lp__clock_read(lp__clock *clock, lp__now now);
  * taken. */
 uint64_t lp__clock_stamp(lp__clock *clock, lp__now now);
 
+/* The number behind the last one, whatever the time. */
+uint64_t lp__clock_stamp_next(lp__clock *clock);
+
 /* A number that was given before this clock began: nothing at or below it is given again. */
 void lp__clock_pass(lp__clock *clock, uint64_t seq);
 

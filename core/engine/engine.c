@@ -47,13 +47,17 @@ int lp__engine_new(const lp__engine_options *options, lp__now now, lp__engine **
     return LP_OK;
 }
 
+static lp__pending *pending_slot(lp__engine *engine, size_t i)
+{
+    return &engine->pending[(engine->pending_head + i) % engine->pending_capacity];
+}
+
 void lp__engine_free(lp__engine *engine)
 {
     if (engine == NULL)
         return;
     for (size_t i = 0; i < engine->pending_count; i++)
-        lp_event_unref(
-            engine->pending[(engine->pending_head + i) % engine->pending_capacity].event);
+        lp_event_unref(pending_slot(engine, i)->event);
     lp__category_free_all(engine);
     lp__heap_free(&engine->by_age);
     lp__heap_free(&engine->deadlines);
@@ -67,11 +71,13 @@ void lp__engine_free(lp__engine *engine)
 
 /* ---- pending ------------------------------------------------------------ */
 
-static bool reserve_pending(lp__engine *engine)
+static bool reserve_pending(lp__engine *engine, size_t more)
 {
-    if (engine->pending_count < engine->pending_capacity)
+    size_t capacity = engine->pending_capacity == 0 ? 64 : engine->pending_capacity;
+    if (engine->pending_count + more <= engine->pending_capacity)
         return true;
-    size_t capacity = engine->pending_capacity == 0 ? 64 : engine->pending_capacity * 2;
+    while (capacity < engine->pending_count + more)
+        capacity *= 2;
     lp__pending *pending = malloc(capacity * sizeof(*pending));
     if (pending == NULL)
         return false;
@@ -84,10 +90,9 @@ static bool reserve_pending(lp__engine *engine)
     return true;
 }
 
-int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *event)
+/* All the memory that the event's insertion needs; its category stays from here on. */
+static int reserve_for(lp__engine *engine, lp_event *event, lp__pending *out)
 {
-    if (!reserve_pending(engine))
-        return LP_ENOMEM;
     lp__category *category = lp__category_get(engine, lp_event_category(event));
     if (category == NULL)
         return LP_ENOMEM;
@@ -95,15 +100,39 @@ int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *event)
         lp__category_release(engine, category);
         return LP_ENOMEM;
     }
-    lp__category_keep(engine, category);
+    *out = (lp__pending){event, category};
+    return LP_OK;
+}
 
-    uint64_t seq = lp__clock_stamp(&engine->clock, now);
-    if (engine->first_seq == 0)
-        engine->first_seq = seq;
-    lp__event_stamp(event, seq, lp__engine_random(engine));
-    size_t slot = (engine->pending_head + engine->pending_count) % engine->pending_capacity;
-    engine->pending[slot] = (lp__pending){lp_event_ref(event), category};
-    engine->pending_count++;
+static void unreserve(lp__engine *engine, lp__category *category)
+{
+    category->reserved--;
+    lp__category_release(engine, category);
+}
+
+int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *const *events, size_t count)
+{
+    size_t first = engine->pending_count, reserved = 0;
+    int status = reserve_pending(engine, count) ? LP_OK : LP_ENOMEM;
+    while (status == LP_OK && reserved < count) {
+        status = reserve_for(engine, events[reserved], pending_slot(engine, first + reserved));
+        reserved += status == LP_OK;
+    }
+    if (status != LP_OK) {
+        while (reserved-- > 0)
+            unreserve(engine, pending_slot(engine, first + reserved)->category);
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t seq =
+            i == 0 ? lp__clock_stamp(&engine->clock, now) : lp__clock_stamp_next(&engine->clock);
+        if (engine->first_seq == 0)
+            engine->first_seq = seq;
+        lp__category_keep(engine, pending_slot(engine, first + i)->category);
+        lp__event_stamp(events[i], seq, lp__engine_random(engine));
+        lp_event_ref(events[i]);
+        engine->pending_count++;
+    }
     return LP_OK;
 }
 
@@ -120,9 +149,8 @@ void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept)
 
     if (!kept) {
         pop_pending(engine);
-        oldest.category->reserved--;
         lp_event_unref(oldest.event);
-        lp__category_release(engine, oldest.category);
+        unreserve(engine, oldest.category);
         return;
     }
     /* it is pending until it is in its ring: answers that are given now must not pass it */

@@ -28,13 +28,17 @@ typedef struct lp__category lp__category;
 typedef struct lp__now {
     int64_t wall_ms;
     int64_t mono_ms;
+    uint32_t mono_us; /* low bits of the second one in microseconds: for figures alone */
 } lp__now;
 
 typedef struct lp__engine_options {
     size_t event_buffer_max;
     int64_t event_ttl_ms; /* 0: for ever */
     bool delete_after_first_retrieval;
-    size_t waiters_max, categories_max, events_max, events_bytes_max, answer_bytes_max;
+    size_t waiters_max, interests_max, categories_max;
+    size_t events_max, events_bytes_max, answer_bytes_max;
+    size_t keys_max;
+    int64_t keys_window_ms;
     bool has_store;   /* collect changes for lp__engine_take_changes */
     uint64_t seed[2]; /* random: ids and the hash */
 } lp__engine_options;
@@ -46,10 +50,11 @@ void lp__engine_free(lp__engine *engine);
 
 /* ---- publish: stamp, then keep, then resolve ---------------------------- */
 
-/* Gives a prepared event (see event_prepare.h) its id and its place in the order. It is pending
- * from now on: nobody sees it, and no timeout's timestamp passes it. The engine takes its own
- * reference. All the memory that its insertion needs is taken here. LP_ENOMEM. */
-int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *event);
+/* Gives prepared events (see event_prepare.h) their ids, whose numbers follow each other by one,
+ * and their place in the order. They are pending from now on: nobody sees them, and no timeout's
+ * timestamp passes them. The engine takes its own references. All the memory that their insertion
+ * needs is taken here. LP_ENOMEM: none is stamped. */
+int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *const *events, size_t count);
 
 /* Decides the oldest pending event: kept, and seen from now on, or dropped. In the order of
  * stamping. */
@@ -60,10 +65,18 @@ void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept);
 typedef struct lp__waiter lp__waiter;
 
 /* One poll that waits. Embedded in something of the caller's, which stays put until it is answered
- * or canceled. */
+ * or canceled.
+ *
+ * A stream is a poll that is answered again and again: after an answer it rests (nothing is
+ * answered, nothing is lost but by the bounds of the rings, and then told as a gap), until
+ * lp__engine_continue lets it wait again behind that answer. It ends by lp__engine_cancel alone. */
 struct lp__waiter {
     void (*answer)(lp__waiter *waiter,
                    const lp_answer *answer); /* set by the caller; may free the waiter */
+    bool is_stream;                          /* set by the caller, and so is what follows */
+    size_t answer_bytes_max;                 /* 0: the engine's */
+    uint32_t visible_us; /* in an answer: when its first event became visible, low bits of
+                            lp__now.mono_us; 0: the poll did not wait for it */
 
     /* the engine's own */
     lp__list link;
@@ -75,13 +88,21 @@ struct lp__waiter {
     uint8_t flags;
 };
 
-/* Lets a poll wait for the next lp__engine_flush, and from there on until it is answered. The query
- * has been checked (its strings are not kept). LP_EFULL: waiters_max. LP_ENOMEM.
+/* Lets a poll wait for the next lp__engine_flush, and from there on until it is answered, at most
+ * `timeout_ms`. The query has been checked (its strings are not kept); its timeout_s is not looked
+ * at. LP_EFULL: waiters_max, interests_max. LP_ENOMEM.
  */
-int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
+int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, int64_t timeout_ms,
                          lp__waiter *waiter);
 
-/* Ends a poll without an answer. Fine for one that was answered. */
+/* Lets a stream that rests wait again, behind what its last answer said. Cannot fail. */
+void lp__engine_continue(lp__engine *engine, lp__now now, int64_t timeout_ms, lp__waiter *waiter);
+
+/* The id to resume from: everything up to it has been told to the poll, or is none of what it asks
+ * for. Of one that waits or rests. */
+lp_id lp__engine_position(const lp__engine *engine, const lp__waiter *waiter);
+
+/* Ends a poll without an answer, and a stream. Fine for a poll that was answered. */
 void lp__engine_cancel(lp__engine *engine, lp__waiter *waiter);
 
 /* Answers a poll that waits with a timeout, `closing` set. Not from within an answer. */
@@ -99,7 +120,7 @@ int64_t lp__engine_deadline(const lp__engine *engine);
 void lp__engine_drain(lp__engine *engine, lp__now now);
 
 /* An answer that carried these events has been written whole: with delete-after-first they are
- * removed. */
+ * removed. The caller holds references to them (they may be of several categories). */
 void lp__engine_retrieved(lp__engine *engine, lp__now now, lp_event *const *events, size_t count);
 
 /* ---- what a store must be told ------------------------------------------ */
@@ -142,8 +163,8 @@ int64_t lp__engine_expired_ms(lp__engine *engine, lp__now now);
 /* ---- figures ------------------------------------------------------------ */
 
 typedef struct lp__engine_stats {
-    size_t waiters, categories, events, events_bytes, pending;
-    uint64_t answered, timed_out, delivered, evicted, expired, retrieved;
+    size_t waiters, interests, categories, events, events_bytes, pending;
+    uint64_t answered, timed_out, delivered, gaps, evicted, expired, retrieved;
     uint64_t highest; /* the highest sequence number ever given */
 } lp__engine_stats;
 

@@ -66,7 +66,8 @@ static bool was_never_given(const lp__engine *engine, uint64_t seq)
     return between_lives || seq > engine->clock.last_seq;
 }
 
-int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, lp__waiter *waiter)
+int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, int64_t timeout_ms,
+                         lp__waiter *waiter)
 {
     if (engine->waiting >= engine->options.waiters_max)
         return LP_EFULL;
@@ -91,10 +92,15 @@ int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
                            : engine->visible_seq;
     waiter->target = 0;
     waiter->deadline.index = LP__HEAP_NONE;
-    lp__heap_push(&engine->deadlines, &waiter->deadline,
-                  (uint64_t)(now.mono_ms + query->timeout_s * 1000));
+    lp__heap_push(&engine->deadlines, &waiter->deadline, (uint64_t)(now.mono_ms + timeout_ms));
     lp__list_push_back(&engine->fresh, &waiter->link);
     return LP_OK;
+}
+
+lp_id lp__engine_position(const lp__engine *engine, const lp__waiter *waiter)
+{
+    (void)waiter;
+    return lp_id_make(engine->visible_seq, 0);
 }
 
 /* Takes the waiter out of everything; its category may be gone afterwards. */

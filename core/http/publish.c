@@ -37,11 +37,11 @@ static void refuse(lp__exchange *exchange, int status, const char *sentence)
     lp__exchange_error(exchange, http_status, &reply, sentence);
 }
 
-static void on_published(void *ctx, const lp_error *error, const lp_event *event)
+static void on_published(void *ctx, const lp_publish_result *result)
 {
     struct lp__publish *publish = ctx;
     lp__exchange *exchange = publish->exchange;
-    (void)event;
+    const lp_error *error = &result->error;
     if (exchange) {
         lp__publish_forget(publish);
         exchange->publish = NULL;
@@ -56,11 +56,14 @@ static void on_published(void *ctx, const lp_error *error, const lp_event *event
 static void publish(lp__exchange *exchange, const lp__publish_body *body)
 {
     lp__http *http = exchange->http;
+    lp_publish_item item = {body->category, body->data};
+    lp_publish_request request = LP_PUBLISH_REQUEST_INIT;
+    request.items = &item;
+    request.item_count = 1;
     struct lp__publish *publish = http->manager ? malloc(sizeof(*publish)) : NULL;
     int status = http->manager ? LP_ENOMEM : LP_ECLOSED;
     if (publish)
-        status =
-            lp__manager_publish(http->manager, body->category, body->data, on_published, publish);
+        status = lp__manager_publish(http->manager, &request, on_published, publish);
     if (status == LP_OK) {
         publish->exchange = exchange;
         exchange->publish = publish;

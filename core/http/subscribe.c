@@ -142,7 +142,9 @@ static void park(lp__exchange *exchange, const lp_query *query)
 {
     lp_manager *manager = exchange->http->manager;
     exchange->waiter.answer = on_answer;
-    int status = manager ? lp__manager_subscribe(manager, query, &exchange->waiter) : LP_ECLOSED;
+    int status =
+        manager ? lp__manager_subscribe(manager, query, query->timeout_s * 1000, &exchange->waiter)
+                : LP_ECLOSED;
     if (status == LP_OK) {
         exchange->is_waiting = true;
         status = watch(exchange);

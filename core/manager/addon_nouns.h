@@ -20,6 +20,7 @@ struct lp_replay {
 typedef struct lp__batch_item {
     lp_event *event;
     int status;      /* LP_OK, or why it was refused */
+    uint32_t group;  /* how many events before it, from here on back, were published with it */
     uint32_t reason; /* where its text begins in `reasons`, 0: it has none */
 } lp__batch_item;
 
@@ -52,6 +53,7 @@ struct lp_batch {
     lp__batch_bytes text, reasons;
     size_t refused; /* items with a status */
     uint64_t highest;
+    int64_t forgotten_keys_ms; /* INT64_MIN: nothing is said of them */
     const lp_store_sink *sink; /* for the log, while a hook runs */
     lp_error error;
 };
@@ -86,8 +88,8 @@ int lp__noun_error(lp_error *error, int status, const char *format, va_list args
 /* One line to the log of a sink, which may have none. */
 void lp__noun_log(const lp_store_sink *sink, const char *format, va_list args);
 
-/* Makes sure that the next lp_batch_add_event finds memory. LP_ENOMEM. */
-int lp__batch_reserve(lp_batch *batch);
+/* Makes sure that the next `count` of lp_batch_add_event find memory. LP_ENOMEM. */
+int lp__batch_reserve(lp_batch *batch, size_t count);
 
 /* Forgets what a hook said about the batch before. */
 void lp__batch_begin(lp_batch *batch, const lp_store_sink *sink);

@@ -5,13 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Makes room for one more element: the array, which may have moved, or NULL when there is no
+/* Makes room for `count` elements in all: the array, which may have moved, or NULL when there is no
  * memory; then the old one is still good. */
 static void *grown(void *array, size_t *capacity, size_t count, size_t element)
 {
-    if (count < *capacity)
+    if (count <= *capacity)
         return array;
     size_t wanted = *capacity ? *capacity * 2 : 16;
+    if (wanted < count)
+        wanted = count;
     if (wanted > SIZE_MAX / 2 / element)
         return NULL;
     array = realloc(array, wanted * element);
@@ -46,7 +48,10 @@ static int append(lp__batch_bytes *bytes, const char *base, size_t len, size_t *
 int lp_batch_new(lp_batch **out)
 {
     *out = calloc(1, sizeof(**out));
-    return *out ? LP_OK : LP_ENOMEM;
+    if (!*out)
+        return LP_ENOMEM;
+    (*out)->forgotten_keys_ms = INT64_MIN;
+    return LP_OK;
 }
 
 void lp_batch_free(lp_batch *batch)
@@ -71,13 +76,14 @@ void lp_batch_clear(lp_batch *batch)
     batch->text.len = batch->reasons.len = 0;
     batch->refused = 0;
     batch->highest = 0;
+    batch->forgotten_keys_ms = INT64_MIN;
     batch->error.status = LP_OK;
 }
 
-int lp__batch_reserve(lp_batch *batch)
+int lp__batch_reserve(lp_batch *batch, size_t count)
 {
     lp__batch_item *items =
-        grown(batch->items, &batch->item_capacity, batch->item_count, sizeof(*items));
+        grown(batch->items, &batch->item_capacity, batch->item_count + count, sizeof(*items));
     if (!items)
         return LP_ENOMEM;
     batch->items = items;
@@ -89,18 +95,18 @@ int lp_batch_add_event(lp_batch *batch, lp_event *event)
     uint64_t seq = lp_event_seq(event);
     if (batch->item_count && seq <= lp_event_seq(batch->items[batch->item_count - 1].event))
         return LP_EORDER;
-    if (lp__batch_reserve(batch) != LP_OK)
+    if (lp__batch_reserve(batch, 1) != LP_OK)
         return LP_ENOMEM;
     batch->items[batch->item_count++] =
-        (lp__batch_item){.event = lp_event_ref(event), .status = LP_OK, .reason = 0};
+        (lp__batch_item){.event = lp_event_ref(event), .status = LP_OK};
     lp_batch_set_highest(batch, seq);
     return LP_OK;
 }
 
 int lp_batch_add_removal(lp_batch *batch, uint64_t seq, lp_removal_reason reason)
 {
-    lp_removal *removals =
-        grown(batch->removals, &batch->removal_capacity, batch->removal_count, sizeof(*removals));
+    lp_removal *removals = grown(batch->removals, &batch->removal_capacity,
+                                 batch->removal_count + 1, sizeof(*removals));
     if (!removals)
         return LP_ENOMEM;
     batch->removals = removals;
@@ -110,8 +116,8 @@ int lp_batch_add_removal(lp_batch *batch, uint64_t seq, lp_removal_reason reason
 
 int lp_batch_add_horizon(lp_batch *batch, lp_str category, uint64_t seq)
 {
-    lp__batch_horizon *horizons =
-        grown(batch->horizons, &batch->horizon_capacity, batch->horizon_count, sizeof(*horizons));
+    lp__batch_horizon *horizons = grown(batch->horizons, &batch->horizon_capacity,
+                                        batch->horizon_count + 1, sizeof(*horizons));
     if (!horizons)
         return LP_ENOMEM;
     batch->horizons = horizons;
@@ -125,7 +131,8 @@ int lp_batch_add_horizon(lp_batch *batch, lp_str category, uint64_t seq)
 
 int lp_batch_add_idempotency(lp_batch *batch, const lp_idempotency *record)
 {
-    lp__batch_key *keys = grown(batch->keys, &batch->key_capacity, batch->key_count, sizeof(*keys));
+    lp__batch_key *keys =
+        grown(batch->keys, &batch->key_capacity, batch->key_count + 1, sizeof(*keys));
     if (!keys)
         return LP_ENOMEM;
     batch->keys = keys;
@@ -140,6 +147,18 @@ void lp_batch_set_highest(lp_batch *batch, uint64_t seq)
 {
     if (seq > batch->highest)
         batch->highest = seq;
+}
+
+void lp_batch_set_forgotten_keys(lp_batch *batch, int64_t expires_ms)
+{
+    if (expires_ms > batch->forgotten_keys_ms)
+        batch->forgotten_keys_ms = expires_ms;
+}
+
+void lp_batch_group(lp_batch *batch, size_t count)
+{
+    for (size_t i = 0; i < count && i < batch->item_count; i++)
+        batch->items[batch->item_count - count + i].group = (uint32_t)i;
 }
 
 int lp_batch_status(const lp_batch *batch, size_t i, const char **reason)
@@ -204,6 +223,11 @@ lp_idempotency lp_batch_idempotency(const lp_batch *batch, size_t i)
     lp_idempotency record = batch->keys[i].record;
     record.key.base = record.key.len ? batch->text.base + batch->keys[i].key_at : NULL;
     return record;
+}
+
+int64_t lp_batch_forgotten_keys_ms(const lp_batch *batch)
+{
+    return batch->forgotten_keys_ms;
 }
 
 uint64_t lp_batch_highest(const lp_batch *batch)

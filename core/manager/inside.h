@@ -9,13 +9,19 @@
 
 struct uv_loop_s;
 
-/* lp_publish for data that has passed the JSON check already. Home loop. */
-LP_API int lp__manager_publish(lp_manager *manager, lp_str category, lp_str data,
-                               lp_publish_cb done, void *ctx);
+/* lp_publish_all for data that has passed the JSON check already. Home loop. */
+LP_API int lp__manager_publish(lp_manager *manager, const lp_publish_request *request,
+                               lp_publish_all_cb done, void *ctx);
 
-/* lp_subscribe with the caller's own memory: `waiter->answer` is set, and runs once unless it is
- * canceled. */
-LP_API int lp__manager_subscribe(lp_manager *manager, const lp_query *query, lp__waiter *waiter);
+/* lp_subscribe with the caller's own memory, and a time in milliseconds in place of the query's:
+ * `waiter->answer` is set, and runs once unless it is canceled; for a stream (is_stream) once after
+ * this and after every lp__manager_continue. See engine.h. */
+LP_API int lp__manager_subscribe(lp_manager *manager, const lp_query *query, int64_t timeout_ms,
+                                 lp__waiter *waiter);
+LP_API void lp__manager_continue(lp_manager *manager, int64_t timeout_ms, lp__waiter *waiter);
+LP_API lp_id lp__manager_position(const lp_manager *manager, const lp__waiter *waiter);
+/* An answer is handed to its socket now: for the figure of deliveries. */
+LP_API void lp__manager_delivered(lp_manager *manager, const lp__waiter *waiter);
 LP_API void lp__manager_cancel(lp_manager *manager, lp__waiter *waiter);
 /* Answers it now with a timeout, `closing` set: its client has stopped asking. Not from within an
  * answer. */

@@ -19,9 +19,11 @@ const char *lp_state_name(lp_state state)
 lp__now lp__manager_now(void)
 {
     struct timespec wall;
+    uint64_t mono_ns = uv_hrtime();
     clock_gettime(CLOCK_REALTIME, &wall);
     return (lp__now){.wall_ms = (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000,
-                     .mono_ms = (int64_t)(uv_hrtime() / 1000000)};
+                     .mono_ms = (int64_t)(mono_ns / 1000000),
+                     .mono_us = (uint32_t)(mono_ns / 1000)};
 }
 
 /* ---- state -------------------------------------------------------------- */
@@ -167,6 +169,9 @@ static int make_engine(lp_manager *manager)
         .event_ttl_ms = options->event_ttl_s * 1000,
         .delete_after_first_retrieval = options->delete_after_first_retrieval,
         .waiters_max = (size_t)options->waiters_max,
+        .interests_max = (size_t)options->interests_max,
+        .keys_max = (size_t)options->idempotency_max,
+        .keys_window_ms = options->idempotency_window_s * 1000,
         .categories_max = (size_t)options->categories_max,
         .events_max = (size_t)options->events_max,
         .events_bytes_max = (size_t)options->events_bytes_max,

@@ -30,6 +30,10 @@ static const rule rules[] = {
     RULE(answer_bytes_max, 4 * MIB, ANY),
     RULE(pending_max, 65536, ANY),
     RULE(pending_bytes_max, 64 * MIB, ANY),
+    RULE(poll_categories_max, 1024, INT32_MAX),
+    RULE(interests_max, 1000000, ANY),
+    RULE(idempotency_window_s, 86400, ANY),
+    RULE(idempotency_max, 100000, ANY),
 };
 
 int lp__manager_options_fill(const lp_manager_options *given, lp_manager_options *out,

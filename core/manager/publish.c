@@ -159,7 +159,7 @@ static lp__job *job_with_room(lp_manager *manager, size_t bytes)
 static void accept_without_store(lp_manager *manager, lp__publication *publication)
 {
     lp__now now = lp__manager_now();
-    int status = lp__engine_stamp(manager->engine, now, publication->event);
+    int status = lp__engine_stamp(manager->engine, now, &publication->event, 1);
     if (status == LP_OK)
         lp__engine_resolve(manager->engine, now, true);
     complete(manager, publication, status, NULL);
@@ -171,9 +171,9 @@ static void accept_for_store(lp_manager *manager, lp__publication *publication)
     lp__job *job = job_with_room(manager, bytes);
     int status = job == NULL ? LP_ENOMEM : LP_OK;
     if (status == LP_OK)
-        status = lp__batch_reserve(job->batch);
+        status = lp__batch_reserve(job->batch, 1);
     if (status == LP_OK)
-        status = lp__engine_stamp(manager->engine, lp__manager_now(), publication->event);
+        status = lp__engine_stamp(manager->engine, lp__manager_now(), &publication->event, 1);
     if (status != LP_OK) {
         if (job != NULL && lp_batch_event_count(job->batch) == 0) {
             lp__job_free(job);
@@ -229,10 +229,34 @@ static int publish(lp_manager *manager, lp_str category, lp_str data, lp_publish
     return status;
 }
 
-int lp__manager_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done,
-                        void *ctx)
+typedef struct single {
+    lp_publish_all_cb done;
+    void *ctx;
+} single;
+
+static void on_single(void *ctx, const lp_error *error, const lp_event *event)
 {
-    return publish(manager, category, data, done, ctx, true);
+    single *one = ctx;
+    lp_event *events[1] = {(lp_event *)(uintptr_t)event};
+    lp_publish_result result = {.error = *error, .events = event ? events : NULL, .event_count = 1};
+    one->done(one->ctx, &result);
+    free(one);
+}
+
+int lp__manager_publish(lp_manager *manager, const lp_publish_request *request,
+                        lp_publish_all_cb done, void *ctx)
+{
+    if (request->item_count != 1 || request->idempotency_key.len > 0)
+        return LP_EINVAL;
+    single *one = malloc(sizeof(*one));
+    if (one == NULL)
+        return LP_ENOMEM;
+    *one = (single){done, ctx};
+    int status =
+        publish(manager, request->items[0].category, request->items[0].data, on_single, one, true);
+    if (status != LP_OK)
+        free(one);
+    return status;
 }
 
 int lp_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done, void *ctx)

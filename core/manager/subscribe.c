@@ -23,7 +23,8 @@ static int check_query(const lp_manager *manager, const lp_query *query)
     return query->has_last_id && !query->has_since ? LP_EINVAL : LP_OK;
 }
 
-int lp__manager_subscribe(lp_manager *manager, const lp_query *query, lp__waiter *waiter)
+int lp__manager_subscribe(lp_manager *manager, const lp_query *query, int64_t timeout_ms,
+                          lp__waiter *waiter)
 {
     switch (lp__state(manager)) {
     case LP_STATE_STARTING:
@@ -36,7 +37,8 @@ int lp__manager_subscribe(lp_manager *manager, const lp_query *query, lp__waiter
     }
     int status = check_query(manager, query);
     if (status == LP_OK)
-        status = lp__engine_subscribe(manager->engine, lp__manager_now(), query, waiter);
+        status =
+            lp__engine_subscribe(manager->engine, lp__manager_now(), query, timeout_ms, waiter);
     if (status == LP_OK)
         lp__manager_soon(manager);
     return status;
@@ -78,7 +80,8 @@ int lp_subscribe(lp_manager *manager, const lp_query *query, lp_answer_cb answer
     subscription->on_answer = answer_cb;
     subscription->ctx = ctx;
     subscription->waiter.answer = on_answer;
-    int status = lp__manager_subscribe(manager, query, &subscription->waiter);
+    int status =
+        lp__manager_subscribe(manager, query, query->timeout_s * 1000, &subscription->waiter);
     if (status != LP_OK) {
         free(subscription);
         return status;

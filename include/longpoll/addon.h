@@ -165,10 +165,17 @@ LP_API size_t lp_batch_horizon_count(const lp_batch *batch);
 LP_API lp_horizon lp_batch_horizon(const lp_batch *batch, size_t i);
 LP_API size_t lp_batch_idempotency_count(const lp_batch *batch);
 LP_API lp_idempotency lp_batch_idempotency(const lp_batch *batch, size_t i);
+/* Idempotency records that expire at this time or before are forgotten, because their time is over
+ * or there were too many of them: they need not be kept any longer, nor pushed at the next
+ * on_start. INT64_MIN when the batch says nothing of them. */
+LP_API int64_t lp_batch_forgotten_keys_ms(const lp_batch *batch);
 /* The highest sequence number ever given. At least that of the last event. */
 LP_API uint64_t lp_batch_highest(const lp_batch *batch);
 
-/* Refuses event `i` for good, with a reason that its publisher gets. */
+/* Refuses event `i` for good, with a reason that its publisher gets. Events that were published
+ * together are kept all or none: with one of them all are refused, and their idempotency record
+ * leaves the batch. So an add-on that refuses looks at all events first, then keeps those for which
+ * lp_batch_failed is false, and then the records. */
 LP_API void lp_batch_fail(lp_batch *batch, size_t i, int status, const char *reason);
 /* Whether event `i` was refused. */
 LP_API bool lp_batch_failed(const lp_batch *batch, size_t i);

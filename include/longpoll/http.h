@@ -24,7 +24,7 @@ extern "C" {
 
 struct st_h2o_hostconf_t;
 struct st_h2o_req_t;
-struct sockaddr;
+struct ssl_ctx_st;
 
 /* Bounds of the HTTP side of one manager; zero means the default. */
 typedef struct lp_http_options {
@@ -35,7 +35,15 @@ typedef struct lp_http_options {
     int64_t answer_timeout_ms; /* an answer must be written whole by then, else it is cut: 30,000 */
     int64_t
         inflight_bytes_max; /* answers being written, in all: 256 MiB; past it the slowest is cut */
-    bool refuse_foreign_origin; /* 403 to a publish from a page of another origin */
+    bool refuse_foreign_origin; /* 403 to a publish from a page of another origin, unless that is
+                                   on the list below */
+    const char *const *cors_origins; /* pages of these origins may read answers and publish
+                                        ("https://a.example:8443", or "*" for any): none. Copied */
+    size_t cors_origin_count;
+    bool strict_status;   /* a poll that cannot be read is answered 400; golongpoll's 200 without */
+    int64_t publish_rate; /* events a second that one client address may publish: no bound */
+    int64_t publish_burst;       /* and so many at once: twice the rate */
+    int64_t stream_heartbeat_ms; /* a stream of events that is silent says where it is: 15,000 */
 } lp_http_options;
 
 #define LP_HTTP_OPTIONS_INIT                                                                       \
@@ -55,16 +63,38 @@ LP_API int lp_http_mount_events(lp_manager *manager, struct st_h2o_hostconf_t *h
                                 const char *path, lp_error *error);
 LP_API int lp_http_mount_publish(lp_manager *manager, struct st_h2o_hostconf_t *host,
                                  const char *path, lp_error *error);
-/* 200 while the manager serves, 503 while it is starting, draining or in doubt, and a JSON body
- * that says which. */
+/* 200 while the manager serves, 503 while it is starting, draining, in doubt or does not get
+ * anything kept, and a JSON body that says why (see lp_manager_health). */
 LP_API int lp_http_mount_health(lp_manager *manager, struct st_h2o_hostconf_t *host,
                                 const char *path, lp_error *error);
+
+/* The figures of lp_manager_stats and lp_http_stats as Prometheus reads them. */
+LP_API int lp_http_mount_metrics(lp_manager *manager, struct st_h2o_hostconf_t *host,
+                                 const char *path, lp_error *error);
 
 /* Serves one request from a handler of yours, whatever its path, after your own checks. The request
  * is answered now or later in every case; your handler returns 0. A manager that has been shut down
  * answers 503 until it is freed. */
 LP_API void lp_http_subscribe(lp_manager *manager, struct st_h2o_req_t *req);
 LP_API void lp_http_publish(lp_manager *manager, struct st_h2o_req_t *req);
+
+typedef struct lp_http_figures {
+    uint64_t polls, streams;                    /* that wait now */
+    uint64_t inflight_bytes, inflight;          /* answers that are being written now */
+    uint64_t connections;                       /* of all servers of this manager, now */
+    uint64_t requests_events, requests_publish; /* since the start, and so on below */
+    uint64_t refused_bad, refused_large, refused_rate, refused_origin, refused_busy;
+    uint64_t streams_begun, answers_cut, connections_refused, tls_failures;
+} lp_http_figures;
+
+/* Fills at most `size` bytes (sizeof(lp_http_figures)) of `out`. */
+LP_API void lp_http_stats(const lp_manager *manager, lp_http_figures *out, size_t size);
+
+/* A context of OpenSSL for a server of your own, with what this library needs and recommends: TLS
+ * 1.2 and 1.3, ALPN of "http/1.1" alone, no compression, no renegotiation, buffers released when
+ * idle. `chain` and `key` are files in PEM. The caller frees it (SSL_CTX_free). LP_EINVAL: a file,
+ * and what is wrong with it. LP_ENOMEM. */
+LP_API int lp_tls_new(const char *chain, const char *key, struct ssl_ctx_st **out, lp_error *error);
 
 /* ---- a server for programs that have none ------------------------------ */
 
@@ -83,6 +113,9 @@ typedef struct lp_server_options {
     int64_t request_bytes_max;  /* memory of requests that are being read or served, in all: 64
                                    MiB, or 8 times body_bytes_max if that is more; past it the
                                    largest are cut. A request counts when it takes over 8 KiB */
+    const char *metrics_path;   /* "/metrics" */
+    const char *tls_chain;      /* files in PEM, both or none: serves TLS and nothing else */
+    const char *tls_key;
 } lp_server_options;
 
 #define LP_SERVER_OPTIONS_INIT                                                                     \
@@ -100,6 +133,10 @@ LP_API int lp_server_port(const lp_server *server);
 
 /* Connections that are open now. */
 LP_API size_t lp_server_connections(const lp_server *server);
+
+/* Reads the certificate's files again, for connections from now on. After a failure those read
+ * before stay in use. LP_EINVAL: a file, or the server has none. LP_ENOMEM. */
+LP_API int lp_server_reload_tls(lp_server *server, lp_error *error);
 
 /* Closes the listener and idle connections at once, every other connection when its answer is out,
  * and what is left at the deadline too; then calls `done` (may be NULL) and frees the server. Shut

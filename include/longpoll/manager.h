@@ -72,6 +72,11 @@ typedef struct lp_manager_options {
     void *log_ctx;
     lp_state_cb on_state; /* may be NULL */
     void *state_ctx;
+
+    int64_t poll_categories_max;  /* categories and prefixes that one poll may name: 1,024 */
+    int64_t interests_max;        /* those of all waiting polls together: 1,000,000 (LP_EFULL) */
+    int64_t idempotency_window_s; /* a key is remembered for so long: 86,400 */
+    int64_t idempotency_max;      /* and so many keys at most: 100,000 (then the oldest go) */
 } lp_manager_options;
 
 #define LP_MANAGER_OPTIONS_INIT                                                                    \
@@ -110,6 +115,46 @@ LP_API int lp_publish(lp_manager *manager, lp_str category, lp_str data, lp_publ
 LP_API int lp_publish_cjson(lp_manager *manager, lp_str category, const struct cJSON *data,
                             lp_publish_cb done, void *ctx);
 
+typedef struct lp_publish_item {
+    lp_str category, data;
+} lp_publish_item;
+
+/* An idempotency key is 1 to this many bytes. */
+#define LP_IDEMPOTENCY_KEY_MAX 255
+
+/* Several events that are kept all or none, follow each other in the order of all events with none
+ * between them, and may carry a key under which they are published once. */
+typedef struct lp_publish_request {
+    size_t struct_size; /* set by LP_PUBLISH_REQUEST_INIT */
+    const lp_publish_item *items;
+    size_t item_count;      /* at least 1 */
+    lp_str idempotency_key; /* empty: none */
+} lp_publish_request;
+
+#define LP_PUBLISH_REQUEST_INIT                                                                    \
+    {                                                                                              \
+        sizeof(lp_publish_request)                                                                 \
+    }
+
+/* How a request has ended; borrowed until the callback returns. */
+typedef struct lp_publish_result {
+    lp_error error;          /* LP_OK, or why nothing of it was kept */
+    lp_event *const *events; /* item_count of them, NULL unless LP_OK; and NULL for a repeat when
+                                they are not all in their rings any more */
+    size_t event_count;
+    bool repeated; /* the key was known: nothing was published, the answer is the first one's */
+} lp_publish_result;
+
+typedef void (*lp_publish_all_cb)(void *ctx, const lp_publish_result *result);
+
+/* Publishes a request. Any thread; everything is copied. As lp_publish, and: LP_EINVAL: no items,
+ * or a key of more than LP_IDEMPOTENCY_KEY_MAX bytes. LP_ETOOBIG: one item past event_bytes_max, or
+ * all of them past pending_max or pending_bytes_max. The result's error may also be LP_ECONFLICT:
+ * the key was used for other items. A request that failed leaves its key free; one that comes while
+ * the first is pending ends with it. */
+LP_API int lp_publish_all(lp_manager *manager, const lp_publish_request *request,
+                          lp_publish_all_cb done, void *ctx);
+
 /* ---- subscribe ---------------------------------------------------------- */
 
 typedef struct lp_subscription lp_subscription;
@@ -117,13 +162,21 @@ typedef struct lp_subscription lp_subscription;
 /* One poll. */
 typedef struct lp_query {
     size_t struct_size;
-    lp_str category;   /* 1..LP_CATEGORY_MAX bytes */
+    lp_str category;   /* 1..LP_CATEGORY_MAX bytes; may be empty when others are named below */
     int64_t timeout_s; /* 1..max_timeout_s */
     bool has_since;
     int64_t
         since_ms; /* events later than this, milliseconds since the epoch; without it: from now */
-    bool has_last_id; /* needs has_since: and those of this millisecond that come after */
+    bool has_last_id; /* needs has_since or by_id: and those of this millisecond that come after */
     lp_id last_id;
+
+    const lp_str *categories; /* more of them; one cursor serves all */
+    size_t category_count;
+    const lp_str *prefixes; /* every category that begins so, 1..LP_CATEGORY_MAX bytes each */
+    size_t prefix_count;
+    bool by_id;   /* last_id alone is the cursor (has_since is false), without it: from now. The
+                     next poll goes on from the answer's last_id */
+    int64_t last; /* without a cursor: begin with so many of the newest events; 0: none */
 } lp_query;
 
 #define LP_QUERY_INIT                                                                              \
@@ -138,13 +191,14 @@ typedef struct lp_answer {
     int64_t timestamp_ms;    /* of a timeout: safe to resume from as since_ms */
     bool gap;                /* events behind the cursor are missing: evicted, expired or lost */
     bool closing;            /* the manager shuts down */
+    lp_id last_id; /* to go on from by id: everything up to it was told, or was not asked for */
 } lp_answer;
 
 typedef void (*lp_answer_cb)(void *ctx, const lp_answer *answer);
 
 /* Waits for events. `on_answer` runs exactly once, unless the subscription is canceled first; after
- * it the subscription is gone. LP_EINVAL: the query. LP_EFULL: waiters_max. LP_ESTARTING,
- * LP_ECLOSED. LP_ENOMEM. */
+ * it the subscription is gone. LP_EINVAL: the query. LP_ETOOBIG: poll_categories_max. LP_EFULL:
+ * waiters_max, interests_max. LP_ESTARTING, LP_ECLOSED. LP_ENOMEM. */
 LP_API int lp_subscribe(lp_manager *manager, const lp_query *query, lp_answer_cb on_answer,
                         void *ctx, lp_subscription **out);
 
@@ -153,6 +207,17 @@ LP_API void lp_cancel(lp_subscription *subscription);
 
 /* ---- figures ------------------------------------------------------------ */
 
+/* Durations that were counted by their length. `counts[i]` is how many took at most
+ * lp_histogram_bounds_us[i] microseconds (and more than the bound before), the last one how many
+ * took longer than all bounds. */
+#define LP_HISTOGRAM_BOUNDS 16
+LP_API extern const uint32_t lp_histogram_bounds_us[LP_HISTOGRAM_BOUNDS];
+
+typedef struct lp_histogram {
+    uint64_t counts[LP_HISTOGRAM_BOUNDS + 1];
+    uint64_t sum_us;
+} lp_histogram;
+
 typedef struct lp_stats {
     lp_state state;
     uint64_t waiters, categories, events, events_bytes, pending, pending_bytes; /* now */
@@ -160,10 +225,21 @@ typedef struct lp_stats {
     uint64_t evicted, expired, retrieved;                        /* events gone */
     uint64_t batches, failed_batches, replayed, damaged_records; /* the store */
     int64_t commit_since_ms; /* how long the add-on has been busy with one batch, 0: it is not */
+
+    uint64_t interests, idempotency_keys; /* now: categories and prefixes waited for, and keys */
+    uint64_t gaps, repeated, conflicting; /* answers that told one; publishes by their key */
+    lp_histogram publish_duration;  /* from the call to its callback, of those that were kept */
+    lp_histogram delivery_duration; /* from being visible to the answer of a poll that waited */
+    lp_histogram commit_duration;   /* of the add-on's batches */
 } lp_stats;
 
 /* Fills at most `size` bytes (sizeof(lp_stats)) of `out`. */
 LP_API void lp_manager_stats(const lp_manager *manager, lp_stats *out, size_t size);
+
+/* LP_OK when a publish would be taken and, as far as is known, kept. Else the status that it would
+ * get, with a sentence that says why: LP_ESTARTING, LP_ECLOSED, LP_EINDOUBT, or, for ten seconds
+ * after a batch that was not kept (and until one is), what its failure was. */
+LP_API int lp_manager_health(const lp_manager *manager, lp_error *why);
 
 /* ---- the end ------------------------------------------------------------ */
 

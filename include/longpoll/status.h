@@ -37,7 +37,8 @@ extern "C" {
     X(EDAMAGED, -14, "damaged")                                                                    \
     X(EINDOUBT, -15, "a failed commit could not be undone, restart to go on")                      \
     X(ENOTFOUND, -16, "not found")                                                                 \
-    X(EORDER, -17, "out of order")
+    X(EORDER, -17, "out of order")                                                                 \
+    X(ECONFLICT, -18, "the idempotency key was used for another body")
 
 typedef enum lp_status {
 #define LP_STATUS_ENUM(name, value, text) LP_##name = (value),

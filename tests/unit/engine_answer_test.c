@@ -232,7 +232,9 @@ Test(engine_answer, canceled_polls_are_not_answered)
     subject s = started();
     asked a = poll_from_now(&s, "c"), b = poll_from_now(&s, "c");
     ask(&a);
-    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &b.query, &b.waiter), LP_OK);
+    cr_assert_eq(
+        lp__engine_subscribe(s.engine, s.now, &b.query, b.query.timeout_s * 1000, &b.waiter),
+        LP_OK);
     lp__engine_cancel(s.engine, &a.waiter);
     lp__engine_cancel(s.engine, &b.waiter);
     lp__engine_cancel(s.engine, &b.waiter);
@@ -251,8 +253,12 @@ Test(engine_answer, a_drain_answers_everyone)
     ask(&waiting);
     publish(&s, "d");
     uint64_t seq = publish(&s, "d");
-    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &fresh.query, &fresh.waiter), LP_OK);
-    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &behind.query, &behind.waiter), LP_OK);
+    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &fresh.query, fresh.query.timeout_s * 1000,
+                                      &fresh.waiter),
+                 LP_OK);
+    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &behind.query, behind.query.timeout_s * 1000,
+                                      &behind.waiter),
+                 LP_OK);
     lp__engine_drain(s.engine, s.now);
     cr_assert(waiting.answers == 1 && waiting.count == 0 && waiting.closing);
     cr_assert(fresh.answers == 1 && fresh.count == 0 && fresh.closing);

@@ -143,9 +143,13 @@ Test(engine_bounds, waiters_are_bounded)
     subject_start(&s);
     asked a = poll_from_now(&s, "a"), b = poll_from_now(&s, "b");
     ask(&a);
-    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &b.query, &b.waiter), LP_EFULL);
+    cr_assert_eq(
+        lp__engine_subscribe(s.engine, s.now, &b.query, b.query.timeout_s * 1000, &b.waiter),
+        LP_EFULL);
     lp__engine_cancel(s.engine, &a.waiter);
-    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &b.query, &b.waiter), LP_OK);
+    cr_assert_eq(
+        lp__engine_subscribe(s.engine, s.now, &b.query, b.query.timeout_s * 1000, &b.waiter),
+        LP_OK);
     cr_assert_eq(stats_of(&s).waiters, 1);
     subject_end(&s);
 }

@@ -99,7 +99,7 @@ static void publish_one(subject *s, int i)
     check(status);
     if (status != LP_OK)
         return;
-    status = lp__engine_stamp(s->engine, s->now, event);
+    status = lp__engine_stamp(s->engine, s->now, &event, 1);
     check(status);
     lp_event_unref(event);
     if (status == LP_OK && i % 3 == 0) {
@@ -129,7 +129,8 @@ static void live(subject *s)
         if (i < POLLS) {
             polls[i] = poll_after(s, i % 2 ? "c1" : "r1", lp_seq_first(T0 - 990));
             polls[i].retrieves = i % 3 == 0;
-            check(lp__engine_subscribe(s->engine, s->now, &polls[i].query, &polls[i].waiter));
+            check(lp__engine_subscribe(s->engine, s->now, &polls[i].query,
+                                       polls[i].query.timeout_s * 1000, &polls[i].waiter));
         }
         pass_ms(s, i % 2);
         if (i % 4 == 0)

@@ -26,7 +26,7 @@ Test(status, no_two_codes_are_the_same)
 
 Test(status, unknown_numbers_are_called_unknown)
 {
-    const int unknown[] = {2, 99, -18, -1000, (int)0x80000000};
+    const int unknown[] = {2, 99, -19, -1000, (int)0x80000000};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
         cr_assert_str_eq(lp_strerror(unknown[i]), "unknown status");
         cr_assert_str_eq(lp_status_name(unknown[i]), "UNKNOWN");

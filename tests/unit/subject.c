@@ -42,7 +42,7 @@ uint64_t stamp(subject *s, const char *category)
 {
     lp_event *event;
     cr_assert_eq(lp__event_prepare(lp_str_of(category), lp_str_of("\"x\""), &event), LP_OK);
-    cr_assert_eq(lp__engine_stamp(s->engine, s->now, event), LP_OK);
+    cr_assert_eq(lp__engine_stamp(s->engine, s->now, &event, 1), LP_OK);
     uint64_t seq = lp_event_seq(event);
     lp_event_unref(event);
     return seq;
@@ -116,6 +116,8 @@ void flush(subject *s)
 void ask(asked *a)
 {
     subject *s = a->subject;
-    cr_assert_eq(lp__engine_subscribe(s->engine, s->now, &a->query, &a->waiter), LP_OK);
+    cr_assert_eq(
+        lp__engine_subscribe(s->engine, s->now, &a->query, a->query.timeout_s * 1000, &a->waiter),
+        LP_OK);
     flush(s);
 }

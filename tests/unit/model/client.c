@@ -75,7 +75,8 @@ void client_poll(client *c)
     lp__engine_stats stats;
     lp__engine_stats_get(w->engine, &stats);
     clock_was_read(w);
-    int status = lp__engine_subscribe(w->engine, w->now, &query, &p->waiter);
+    int status =
+        lp__engine_subscribe(w->engine, w->now, &query, query.timeout_s * 1000, &p->waiter);
     if (status != LP_OK) {
         if (status != LP_EFULL || stats.waiters < w->config.waiters_max)
             fail(w, "subscribe: status %d with %zu waiters", status, stats.waiters);

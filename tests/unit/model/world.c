@@ -89,7 +89,7 @@ void publish(world *w, int category)
 {
     lp_event *event = prepare(w, category);
     clock_was_read(w);
-    if (lp__engine_stamp(w->engine, w->now, event) != LP_OK)
+    if (lp__engine_stamp(w->engine, w->now, &event, 1) != LP_OK)
         fail(w, "stamp failed");
     uint64_t seq = lp_event_seq(event);
     lp_id id = lp_event_id(event);
