@@ -38,14 +38,15 @@ static int on_start(lp_addon *self, lp_replay *replay)
 
 static int on_publish(lp_addon *self, lp_batch *batch)
 {
+    for (size_t i = 0; i < lp_batch_event_count(batch); i++)
+        if (lp_event_data(lp_batch_event(batch, i)).len > (1 << 20))
+            lp_batch_fail(batch, i, LP_ETOOBIG, "the data is larger than 1 MiB");
     for (size_t i = 0; i < lp_batch_event_count(batch) && !ferror(self->state); i++) {
         const lp_event *event = lp_batch_event(batch, i);
         lp_str category = lp_event_category(event), data = lp_event_data(event);
         struct head head = {lp_event_id(event), (uint32_t)category.len, (uint32_t)data.len};
-        if (data.len > (1 << 20)) {
-            lp_batch_fail(batch, i, LP_ETOOBIG, "the data is larger than 1 MiB");
-            continue;
-        }
+        if (lp_batch_failed(batch, i))
+            continue; /* also when it was published together with one that is too large */
         fwrite(&head, sizeof(head), 1, self->state);
         fwrite(category.base, 1, category.len, self->state);
         fwrite(data.base, 1, data.len, self->state);

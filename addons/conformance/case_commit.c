@@ -7,7 +7,14 @@
 
 static void build(lp__kit *kit, size_t batch)
 {
+    uint64_t first = kit->seq;
     lp__kit_any_events(kit, batch == BATCHES_BEFORE ? EVENTS : 4);
+    if (lp__kit_claims(kit, LP_CLAIM_IDEMPOTENCY))
+        lp__kit_key(kit, &(lp_idempotency){.key = {(const char *)&first, sizeof(first)},
+                                           .digest = first,
+                                           .seq = first,
+                                           .count = 1,
+                                           .expires_ms = INT64_MAX});
     /* A removal of the batch that fails has not happened either. */
     if (batch == BATCHES_BEFORE && lp__kit_claims(kit, LP_CLAIM_REMOVALS))
         lp__kit_removal(kit, lp_event_seq(kit->expected[2].event), LP_REMOVED_RETRIEVED);

@@ -131,6 +131,19 @@ void lp__case_keys(lp__kit *kit)
         lp__kit_idle(kit);
         lp__kit_reopen(kit, "after an expired key was used again");
     }
+
+    /* What was published under a key is taken back: a record of the same number frees it. */
+    lp__kit_any_event(kit);
+    key(kit, lp_str_of("taken back"), 9, INT64_MAX);
+    lp__kit_append(kit);
+    lp__kit_key(kit, &(lp_idempotency){.key = lp_str_of("taken back"),
+                                       .digest = 9 * 0x9e3779b97f4a7c15u,
+                                       .seq = kit->seq - 1,
+                                       .expires_ms = INT64_MAX});
+    lp__kit_append(kit);
+    lp__kit_reopen(kit, "after a key was freed again");
+    lp__kit_compact(kit);
+    lp__kit_reopen(kit, "after a key was freed again, and a thorough on_idle");
 }
 
 /* ---- horizons ---------------------------------------------------------------------------------

@@ -75,6 +75,8 @@ void lp__expect_batch(lp__kit *kit, int status)
 {
     const lp_batch *batch = kit->batch;
     kit->batches++;
+    if (lp_batch_forgotten_keys_ms(batch) > kit->forgotten_keys_ms)
+        kit->forgotten_keys_ms = lp_batch_forgotten_keys_ms(batch);
     for (size_t i = 0; i < lp_batch_event_count(batch); i++)
         note_event(kit, i, status);
     if (status != LP_OK && status != LP_EINDOUBT)
@@ -141,6 +143,7 @@ void lp__expect_clear(lp__kit *kit)
     kit->doubts = 0;
     kit->in_doubt = false;
     kit->highest = 0;
+    kit->forgotten_keys_ms = LP__EXPIRED_MS;
 }
 
 /* ---- comparing --------------------------------------------------------------------------------
@@ -301,6 +304,24 @@ static void check_horizons(lp__kit *kit, const char *when)
     }
 }
 
+/* What may be missing; an older answer of the same key may come back in its place. */
+static bool is_forgotten(const lp__kit *kit, const lp_idempotency *record)
+{
+    return record->expires_ms <= kit->forgotten_keys_ms;
+}
+
+/* Keys that were pushed and are not known: of a batch that failed, or of nobody. */
+static void check_keys_pushed(lp__kit *kit, const char *when)
+{
+    for (size_t i = 0; i < kit->seen.keys.count && lp__kit_going(kit); i++) {
+        const lp__mark *found = &kit->seen.keys.items[i];
+        bool is_old = is_forgotten(kit, &found->record) &&
+                      lp__marks_find(&kit->keys, (lp_str){found->name, found->len});
+        if (!is_old && !is_seen(&kit->keys, found) && !is_seen(&kit->doubt_keys, found))
+            lp__kit_fail(kit, "%s: an idempotency key was pushed that was never kept", when);
+    }
+}
+
 static void check_keys(lp__kit *kit, const char *when)
 {
     for (size_t i = 0; i < kit->keys.count; i++) {
@@ -308,8 +329,8 @@ static void check_keys(lp__kit *kit, const char *when)
         lp_str name = {wanted->name, wanted->len};
         const lp__mark *found = lp__marks_find(&kit->seen.keys, name);
         const lp__mark *doubt = lp__marks_find(&kit->doubt_keys, name);
-        if (wanted->record.expires_ms <= LP__EXPIRED_MS && !found)
-            continue; /* expired: may be forgotten */
+        if (is_forgotten(kit, &wanted->record))
+            continue;
         if (found && doubt && same_record(&found->record, &doubt->record))
             continue;
         if (!found)
@@ -319,6 +340,7 @@ static void check_keys(lp__kit *kit, const char *when)
             lp__kit_fail(kit, "%s: idempotency key %zu of %zu came back with other figures", when,
                          i + 1, kit->keys.count);
     }
+    check_keys_pushed(kit, when);
 }
 
 void lp__expect_check(lp__kit *kit, const char *when)

@@ -282,6 +282,12 @@ void lp__kit_key(lp__kit *kit, const lp_idempotency *record)
     lp_batch_set_highest(kit->batch, kit->highest);
 }
 
+void lp__kit_forget_keys(lp__kit *kit, int64_t expires_ms)
+{
+    lp_batch_set_forgotten_keys(kit->batch, expires_ms);
+    lp_batch_set_highest(kit->batch, kit->highest);
+}
+
 static int append(lp__kit *kit, lp_error *error)
 {
     *error = (lp_error){LP_OK, ""};

@@ -92,7 +92,8 @@ typedef struct lp__kit {
     size_t expected_count, expected_capacity;
     lp__marks horizons, keys; /* what was acknowledged, the newest of each */
     uint64_t highest;
-    bool in_doubt; /* the store has said LP_EINDOUBT: it may tell a loss */
+    int64_t forgotten_keys_ms; /* keys that expire then or before may be missing */
+    bool in_doubt;             /* the store has said LP_EINDOUBT: it may tell a loss */
     /* What came with batches that were never decided, until lp__expect_settle. */
     lp__marks doubt_horizons, doubt_keys;
     size_t doubts; /* how many batches */
@@ -142,6 +143,7 @@ void lp__kit_any_events(lp__kit *kit, size_t count);
 void lp__kit_removal(lp__kit *kit, uint64_t seq, lp_removal_reason reason);
 void lp__kit_horizon(lp__kit *kit, lp_str category, uint64_t seq);
 void lp__kit_key(lp__kit *kit, const lp_idempotency *record);
+void lp__kit_forget_keys(lp__kit *kit, int64_t expires_ms);
 
 /* Hands the batch to the store. The first expects success; the second returns what came of it. Both
  * note what is to be expected from now on. */
@@ -317,6 +319,8 @@ void lp__case_replay_cuts(lp__kit *kit);
 void lp__case_removals(lp__kit *kit);
 void lp__case_highest(lp__kit *kit);
 void lp__case_keys(lp__kit *kit);
+void lp__case_refused_group(lp__kit *kit);
+void lp__case_forgotten_keys(lp__kit *kit);
 void lp__case_horizon(lp__kit *kit);
 void lp__case_horizon_kept(lp__kit *kit);
 void lp__case_restart(lp__kit *kit);
@@ -328,11 +332,13 @@ void lp__case_large(lp__kit *kit);
 void lp__case_many(lp__kit *kit);
 void lp__case_kill_start(lp__kit *kit);
 void lp__case_kill_removals(lp__kit *kit);
+void lp__case_kill_keys(lp__kit *kit);
 void lp__case_kill_idle(lp__kit *kit);
 void lp__case_kill_compact(lp__kit *kit);
 void lp__case_kill_shutdown(lp__kit *kit);
 void lp__case_damage(lp__kit *kit);
 void lp__case_bounded(lp__kit *kit);
+void lp__case_bounded_keys(lp__kit *kit);
 void lp__case_vtable(lp__kit *kit);
 void lp__case_idle(lp__kit *kit);
 void lp__case_shutdown(lp__kit *kit);

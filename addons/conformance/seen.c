@@ -133,6 +133,11 @@ static int see_horizon(void *ctx, lp_str category, uint64_t seq)
 static int see_key(void *ctx, const lp_idempotency *record)
 {
     lp__seen *seen = ctx;
+    const lp__mark *before = find(&seen->keys, record->key);
+    bool is_older = before && before->record.seq > record->seq;
+    bool is_freed = before && before->record.seq == record->seq && before->record.count == 0;
+    if (is_older || is_freed)
+        return LP_OK; /* the newest counts, and one that frees the key */
     return lp__marks_set(&seen->keys, record->key, record) ? LP_OK : no_memory(seen);
 }
 

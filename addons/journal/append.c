@@ -84,9 +84,15 @@ static int sync_as_wanted(lp__journal *journal)
     return LP_OK;
 }
 
-/* Horizons tell of these at the next start; what is here must know that they are dead now. */
-static void forget_removed(lp__journal *journal, const lp_batch *batch)
+/* What no record says: the manager tells keys that it forgot of its own accord again, and horizons
+ * tell of removed events at the next start; what is here must know that they are dead now. */
+static void note_forgotten(lp__journal *journal, const lp_batch *batch)
 {
+    int64_t keys_ms = lp_batch_forgotten_keys_ms(batch);
+    if (keys_ms > journal->keys_forgotten_ms) {
+        journal->keys_forgotten_ms = keys_ms;
+        journal->compact_check = true;
+    }
     for (size_t i = 0, count = lp_batch_removal_count(batch); i < count; i++) {
         lp_removal removal = lp_batch_removal(batch, i);
         size_t segment, event;
@@ -116,7 +122,7 @@ static int write_batch(lp__journal *journal, lp_batch *batch, lp__segment *segme
         return undo_sync(journal, batch, segment, len, status);
     journal->told_loss = false; /* the manager's floor is in its first batch */
     lp__journal_account_all(journal, journal->active, journal->buffer + at, len);
-    forget_removed(journal, batch);
+    note_forgotten(journal, batch);
     return LP_OK;
 }
 
@@ -144,7 +150,7 @@ static int publish(lp__journal *journal, lp_batch *batch)
             lp__segment_free(segment);
         if (status != LP_OK)
             return refuse(journal, batch, status, "");
-        forget_removed(journal, batch);
+        note_forgotten(journal, batch);
         return LP_OK;
     }
     journal->compact_check = true;

@@ -133,7 +133,7 @@ static int carry_horizon(lp__journal *journal, const lp__record *record)
 static int carry_idempotency(lp__compaction *merge, const lp__record *record)
 {
     int64_t expires_ms = lp__record_idempotency(record).expires_ms;
-    if (expires_ms <= merge->wall_ms)
+    if (expires_ms <= merge->keys_over_ms)
         return LP_OK;
     merge->out->idempotency_bytes += record->size;
     if (expires_ms > merge->out->idempotency_until)

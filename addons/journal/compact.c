@@ -40,20 +40,21 @@ static size_t sealed_count(const lp__journal *journal)
     return journal->segments.count - (last_is_not && journal->segments.count > 0);
 }
 
-static uint64_t kept_bytes(const lp__segment *segment, int64_t wall_ms, bool has_dead_before)
+static uint64_t kept_bytes(const lp__segment *segment, int64_t keys_over_ms, bool has_dead_before)
 {
-    return lp__segment_live_bytes(segment, wall_ms) + (has_dead_before ? segment->stale_bytes : 0);
+    return lp__segment_live_bytes(segment, keys_over_ms) +
+           (has_dead_before ? segment->stale_bytes : 0);
 }
 
 /* The longest run from `from` on of segments that are half garbage or tiny, and whose living bytes
  * fit one segment. */
-static struct run run_from(const lp__journal *journal, size_t from, int64_t wall_ms,
+static struct run run_from(const lp__journal *journal, size_t from, int64_t keys_over_ms,
                            bool has_dead_before)
 {
     struct run best = {.from = from, .to = from};
     for (size_t i = from; i < sealed_count(journal); i++) {
         const lp__segment *segment = journal->segments.at[i];
-        uint64_t kept = kept_bytes(segment, wall_ms, has_dead_before);
+        uint64_t kept = kept_bytes(segment, keys_over_ms, has_dead_before);
         bool is_eligible =
             !segment->pinned && (is_tiny(journal, segment) || kept * 2 <= segment->size);
         if (!is_eligible || (best.size > 0 && best.kept + kept > journal->segment_bytes))
@@ -75,10 +76,10 @@ static uint64_t gain(const struct run *run)
 /* What to merge for the greatest gain, or because of many tiny segments. */
 static bool best_run(const lp__journal *journal, bool is_too_large, struct run *out)
 {
-    int64_t wall_ms = journal->io.wall_ms(journal->io.ctx);
+    int64_t keys_over_ms = lp__journal_keys_over_ms(journal);
     bool has_dead_before = false, found = false;
     for (size_t i = 0; i < sealed_count(journal); i++) {
-        struct run run = run_from(journal, i, wall_ms, has_dead_before);
+        struct run run = run_from(journal, i, keys_over_ms, has_dead_before);
         bool is_worth_it =
             run.tiny > TINY_MANY || (is_too_large && gain(&run) * 2 >= run.size &&
                                      gain(&run) >= journal->segment_bytes / GAIN_FRACTION);
@@ -113,11 +114,11 @@ static bool run_for_stale(const lp__journal *journal, struct run *out)
 /* The first segments that hold nothing any more: nothing is read or copied for them. */
 static bool dead_run(const lp__journal *journal, struct run *out)
 {
-    int64_t wall_ms = journal->io.wall_ms(journal->io.ctx);
+    int64_t keys_over_ms = lp__journal_keys_over_ms(journal);
     size_t count = 0;
     bool is_large = false;
     while (count < sealed_count(journal) && !journal->segments.at[count]->pinned &&
-           lp__segment_live_bytes(journal->segments.at[count], wall_ms) == 0)
+           lp__segment_live_bytes(journal->segments.at[count], keys_over_ms) == 0)
         is_large = !is_tiny(journal, journal->segments.at[count++]) || is_large;
     *out = (struct run){.from = 0, .to = count - 1};
     return count > 0 && is_large;
@@ -164,25 +165,25 @@ static bool choose(lp__journal *journal, struct run *out)
 /* ---- everything that can go, on demand ------------------------------------------------------- */
 
 /* Bytes that writing a segment anew would save; what a merge leaves over does not count. */
-static uint64_t garbage(const lp__segment *segment, int64_t wall_ms, bool has_dead_before)
+static uint64_t garbage(const lp__segment *segment, int64_t keys_over_ms, bool has_dead_before)
 {
-    uint64_t kept = kept_bytes(segment, wall_ms, has_dead_before) + segment->overhead;
+    uint64_t kept = kept_bytes(segment, keys_over_ms, has_dead_before) + segment->overhead;
     return segment->size > kept ? segment->size - kept : 0;
 }
 
 /* From `from` on neighbours that fit one segment together: worth it when there are several, or
  * when one is not all alive. */
-static bool thorough_run(const lp__journal *journal, size_t from, int64_t wall_ms,
+static bool thorough_run(const lp__journal *journal, size_t from, int64_t keys_over_ms,
                          bool has_dead_before, struct run *out)
 {
     uint64_t kept = 0, gain_bytes = 0;
     size_t at = from;
     for (; at < sealed_count(journal) && !journal->segments.at[at]->pinned; at++) {
         const lp__segment *segment = journal->segments.at[at];
-        kept += kept_bytes(segment, wall_ms, has_dead_before);
+        kept += kept_bytes(segment, keys_over_ms, has_dead_before);
         if (at > from && kept > journal->segment_bytes)
             break;
-        gain_bytes += garbage(segment, wall_ms, has_dead_before);
+        gain_bytes += garbage(segment, keys_over_ms, has_dead_before);
         has_dead_before = has_dead_before || segment->dead > 0;
     }
     *out = (struct run){.from = from, .to = at - 1};
@@ -191,10 +192,10 @@ static bool thorough_run(const lp__journal *journal, size_t from, int64_t wall_m
 
 static bool find_thorough_run(const lp__journal *journal, struct run *out)
 {
-    int64_t wall_ms = journal->io.wall_ms(journal->io.ctx);
+    int64_t keys_over_ms = lp__journal_keys_over_ms(journal);
     bool has_dead_before = false;
     for (size_t i = 0; i < sealed_count(journal); i++) {
-        if (thorough_run(journal, i, wall_ms, has_dead_before, out))
+        if (thorough_run(journal, i, keys_over_ms, has_dead_before, out))
             return true;
         has_dead_before = has_dead_before || journal->segments.at[i]->dead > 0;
     }
@@ -209,8 +210,8 @@ static bool own_last(lp__journal *journal)
         journal->segments.count == 0)
         return false;
     const lp__segment *last = journal->segments.at[journal->segments.count - 1];
-    journal->owns_last = journal->segments.count > 1 ||
-                         garbage(last, journal->io.wall_ms(journal->io.ctx), false) > 0;
+    journal->owns_last =
+        journal->segments.count > 1 || garbage(last, lp__journal_keys_over_ms(journal), false) > 0;
     return journal->owns_last;
 }
 
@@ -220,7 +221,7 @@ static bool choose_thorough(lp__journal *journal, struct run *out)
     lp__spare_drop(journal);
     lp__horizons_sweep(&journal->horizons, true);
     if (active != NULL && active->batches > 0 &&
-        garbage(active, journal->io.wall_ms(journal->io.ctx), true) > 0)
+        garbage(active, lp__journal_keys_over_ms(journal), true) > 0)
         lp__active_retire(journal);
     return find_thorough_run(journal, out) ||
            (own_last(journal) && find_thorough_run(journal, out));

@@ -46,9 +46,24 @@ static void finish(struct encoder *encoder, lp__record_type type, size_t length)
     encoder->records++;
 }
 
-/* Events that cannot be kept are refused one by one. `*last` gets the last sequence number of the
- * others. */
-static int encode_events(struct encoder *encoder, lp_batch *batch, uint64_t *last)
+/* Events that can never be kept are refused. All are looked at before any is written: with one of a
+ * group all of it is refused. */
+static void refuse_events(lp_batch *batch, uint64_t last)
+{
+    for (size_t i = 0, n = lp_batch_event_count(batch); i < n; i++) {
+        if (lp_batch_failed(batch, i))
+            continue;
+        const lp_event *event = lp_batch_event(batch, i);
+        size_t length = LP__EVENT_FIXED + lp_event_category(event).len + lp_event_data(event).len;
+        if (lp_event_seq(event) <= last)
+            lp_batch_fail(batch, i, LP_EORDER, "journal: an event with a later id is kept already");
+        else if (length > EVENT_MAX)
+            lp_batch_fail(batch, i, LP_ETOOBIG, "journal: an event is larger than 1 GiB");
+    }
+}
+
+/* `*last` gets the last sequence number. */
+static int encode_events(struct encoder *encoder, const lp_batch *batch, uint64_t *last)
 {
     for (size_t i = 0, n = lp_batch_event_count(batch); i < n; i++) {
         if (lp_batch_failed(batch, i))
@@ -57,19 +72,10 @@ static int encode_events(struct encoder *encoder, lp_batch *batch, uint64_t *las
         lp_id id = lp_event_id(event);
         lp_str category = lp_event_category(event), data = lp_event_data(event);
         size_t length = LP__EVENT_FIXED + category.len + data.len;
-        uint64_t seq = lp_event_seq(event);
-        if (seq <= *last) {
-            lp_batch_fail(batch, i, LP_EORDER, "journal: an event with a later id is kept already");
-            continue;
-        }
-        if (length > EVENT_MAX) {
-            lp_batch_fail(batch, i, LP_ETOOBIG, "journal: an event is larger than 1 GiB");
-            continue;
-        }
         uint8_t *out = begin(encoder, length);
         if (out == NULL)
             return LP_ENOMEM;
-        *last = seq;
+        *last = lp_event_seq(event);
         memcpy(out, id.bytes, sizeof(id.bytes));
         lp__put_u32(out + 16, (uint32_t)category.len);
         memcpy(out + LP__EVENT_FIXED, category.base, category.len);
@@ -160,6 +166,7 @@ int lp__journal_encode(lp__journal *journal, lp_batch *batch, uint32_t number, u
         .journal = journal, .start = start, .at = start, .batch = number, .seed = seed};
     uint64_t last = journal->last_seq;
     *len = 0;
+    refuse_events(batch, last);
     int status = encode_events(&encoder, batch, &last);
     if (status == LP_OK)
         status = encode_removals(&encoder, batch, last);

@@ -60,6 +60,7 @@ typedef struct lp__journal {
     uint64_t last_seq;    /* of the last event */
     uint64_t highest;
     lp__horizons horizons;
+    int64_t keys_forgotten_ms; /* the greatest that a batch of this run told */
 
     lp__segment *active; /* the last of `segments`, NULL: the next batch opens one */
     int fd;              /* of the active segment */
@@ -104,6 +105,9 @@ int lp__journal_failed(lp__journal *journal, const char *what, const char *name)
 void lp__journal_tell(lp__journal *journal, const char *format, ...) LP_PRINTF(2, 3);
 /* "0000000000000001.seg" */
 void lp__segment_name(uint64_t number, char *out);
+/* Idempotency keys that expire at this time or before have no use any more: by the clock, or
+ * because a batch said so. */
+int64_t lp__journal_keys_over_ms(const lp__journal *journal);
 /* Bytes of all segments, and those that compaction would carry over. */
 void lp__journal_bytes(const lp__journal *journal, uint64_t *disk, uint64_t *live);
 /* What the directory holds but for small change, and what it may hold. */

@@ -175,13 +175,19 @@ static int on_shutdown(lp_addon *self, lp_ending *ending)
     return status;
 }
 
-void lp__journal_bytes(const lp__journal *journal, uint64_t *disk, uint64_t *live)
+int64_t lp__journal_keys_over_ms(const lp__journal *journal)
 {
     int64_t wall_ms = journal->io.wall_ms(journal->io.ctx);
+    return wall_ms > journal->keys_forgotten_ms ? wall_ms : journal->keys_forgotten_ms;
+}
+
+void lp__journal_bytes(const lp__journal *journal, uint64_t *disk, uint64_t *live)
+{
+    int64_t keys_over_ms = lp__journal_keys_over_ms(journal);
     *disk = *live = 0;
     for (size_t i = 0; i < journal->segments.count; i++) {
         *disk += journal->segments.at[i]->size;
-        *live += lp__segment_live_bytes(journal->segments.at[i], wall_ms);
+        *live += lp__segment_live_bytes(journal->segments.at[i], keys_over_ms);
     }
 }
 
@@ -299,6 +305,7 @@ int lp__journal_new(const char *directory, const lp_journal_options *given,
     journal->io = *io;
     journal->dir = journal->lock = journal->fd = -1;
     journal->next_number = 1;
+    journal->keys_forgotten_ms = INT64_MIN;
     if (getrandom(&journal->horizons.seed, sizeof(journal->horizons.seed), 0) < 0)
         journal->horizons.seed = (uint64_t)(uintptr_t)journal;
     *out = &journal->addon;

@@ -65,7 +65,7 @@ lp__merge_state lp__merge_begin(lp__journal *journal, size_t from, size_t to)
     merge->to = to;
     merge->batch = 1;
     merge->may_drop_stale = !lp__has_dead_before(journal, from);
-    merge->wall_ms = journal->io.wall_ms(journal->io.ctx);
+    merge->keys_over_ms = lp__journal_keys_over_ms(journal);
     /* The end of an older run, all of it on disk: a start need not fear for what came last. */
     bool is_last = !journal->has_written && to + 1 == journal->segments.count;
     lp__header header = {
@@ -126,7 +126,7 @@ static bool flush(lp__journal *journal, lp__compaction *merge)
 /* A segment that holds nothing any more need not be read. */
 static bool is_dead(const lp__compaction *merge, const lp__segment *segment)
 {
-    return merge->may_drop_stale && lp__segment_live_bytes(segment, merge->wall_ms) == 0;
+    return merge->may_drop_stale && lp__segment_live_bytes(segment, merge->keys_over_ms) == 0;
 }
 
 static lp__merge_state open_next(lp__journal *journal)

@@ -10,7 +10,7 @@ struct lp__compaction {
     enum lp__stage stage;
     size_t from, to, at; /* places in the row; `at`: being read */
     bool may_drop_stale, is_reading;
-    int64_t wall_ms;
+    int64_t keys_over_ms; /* keys that expire then or before are left behind */
 
     lp__reader reader;
     lp__scan scan;

@@ -8,7 +8,7 @@ struct pusher {
     lp_replay *replay;
     lp__segment *segment;
     size_t event; /* the next one in the segment's memory */
-    int64_t wall_ms;
+    int64_t keys_over_ms;
 };
 
 /* Events that are below a horizon are dead, whoever still has them in a file. */
@@ -63,7 +63,7 @@ static int push_record(struct pusher *pusher, const lp__record *record)
         return push_event(pusher, record);
     if (record->type == LP__RECORD_IDEMPOTENCY) {
         lp_idempotency answer = lp__record_idempotency(record);
-        if (answer.expires_ms > pusher->wall_ms)
+        if (answer.expires_ms > pusher->keys_over_ms)
             return lp_replay_idempotency(pusher->replay, &answer);
     }
     return LP_OK;
@@ -74,7 +74,7 @@ static int push_segment(struct pusher *pusher)
     lp__journal *journal = pusher->journal;
     const lp__journal_io *io = &journal->io;
     lp__segment *segment = pusher->segment;
-    if (segment->count == segment->dead && segment->idempotency_until <= pusher->wall_ms)
+    if (segment->count == segment->dead && segment->idempotency_until <= pusher->keys_over_ms)
         return LP_OK;
     char name[LP__SEGMENT_NAME_MAX];
     lp__segment_name(segment->header.number, name);
@@ -119,7 +119,7 @@ static int push_horizons(lp__journal *journal, lp_replay *replay)
 int lp__journal_replay(lp__journal *journal, lp_replay *replay)
 {
     struct pusher pusher = {
-        .journal = journal, .replay = replay, .wall_ms = journal->io.wall_ms(journal->io.ctx)};
+        .journal = journal, .replay = replay, .keys_over_ms = lp__journal_keys_over_ms(journal)};
     uint64_t total, done = 0, live;
     lp__journal_bytes(journal, &total, &live);
     int status = push_horizons(journal, replay);

@@ -93,12 +93,12 @@ bool lp__segment_kill(lp__segment *segment, size_t i)
     return true;
 }
 
-uint64_t lp__segment_live_bytes(const lp__segment *segment, int64_t wall_ms)
+uint64_t lp__segment_live_bytes(const lp__segment *segment, int64_t keys_over_ms)
 {
     uint64_t bytes = segment->event_bytes + segment->horizon_bytes;
     for (size_t i = 0; i < segment->target_count; i++)
         bytes += segment->targets[i].count * sizeof(uint64_t);
-    if (segment->idempotency_until > wall_ms)
+    if (segment->idempotency_until > keys_over_ms)
         bytes += segment->idempotency_bytes;
     return bytes;
 }

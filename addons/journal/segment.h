@@ -60,8 +60,9 @@ static inline bool lp__segment_is_dead(const lp__segment *segment, size_t i)
     return segment->seqs[i] & LP__DEAD;
 }
 
-/* Bytes that compaction would carry over. */
-uint64_t lp__segment_live_bytes(const lp__segment *segment, int64_t wall_ms);
+/* Bytes that compaction would carry over. Keys that expire at `keys_over_ms` or before have no use
+ * any more. */
+uint64_t lp__segment_live_bytes(const lp__segment *segment, int64_t keys_over_ms);
 
 /* All segments, oldest first. */
 typedef struct lp__segments {

@@ -78,6 +78,62 @@ static int open_trees(lp__lmdb *lmdb, MDB_env *env)
     return code;
 }
 
+static int fill_new(lp__lmdb *lmdb, MDB_env *env)
+{
+    MDB_txn *txn;
+    int code = mdb_txn_begin(env, NULL, 0, &txn);
+    if (code != 0)
+        return code;
+    code = mdb_dbi_open(txn, NULL, 0, &lmdb->main);
+    if (code == 0)
+        code = make_trees(lmdb, txn);
+    if (code == 0)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return code;
+}
+
+static int write_new(lp__lmdb *lmdb)
+{
+    MDB_env *env = NULL;
+    char *path = malloc(strlen(lmdb->real_path) + sizeof("/" LP__COMPACT_NAME));
+    if (path == NULL)
+        return ENOMEM;
+    sprintf(path, "%s/" LP__COMPACT_NAME, lmdb->real_path);
+    int code = mdb_env_create(&env);
+    if (code == 0) {
+        mdb_env_set_userctx(env, lmdb);
+        mdb_env_set_assert(env, lp__lmdb_env_on_assertion);
+        mdb_env_set_maxdbs(env, 3);
+        code = mdb_env_set_mapsize(env, lmdb->host.map_step);
+        if (code == 0)
+            code = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS, 0600);
+        if (code == 0)
+            code = fill_new(lmdb, env);
+        mdb_env_close(env);
+    }
+    free(path);
+    return code;
+}
+
+/* A new data file has its name only when all of it is on disk: one that is damaged, empty or
+ * missing beside LMDB's lock file is then a loss, and none that a power cut in the first start has
+ * left. */
+static int make_data(lp__lmdb *lmdb)
+{
+    unlinkat(lmdb->dir, LP__COMPACT_NAME, 0);
+    int code = write_new(lmdb);
+    if (code == 0 && (renameat(lmdb->dir, LP__COMPACT_NAME, lmdb->dir, LP__DATA_NAME) != 0 ||
+                      fsync(lmdb->dir) != 0))
+        code = errno;
+    if (code == 0) {
+        lp__lmdb_env_drop_lock_file(lmdb);
+        return LP_OK;
+    }
+    unlinkat(lmdb->dir, LP__COMPACT_NAME, 0);
+    return lp__lmdb_failed(lmdb, "cannot make " LP__DATA_NAME, code);
+}
+
 /* Whether it is new; its size. */
 static bool stat_data(lp__lmdb *lmdb, size_t *size)
 {
@@ -91,11 +147,12 @@ int lp__lmdb_env_open(lp__lmdb *lmdb)
 {
     if (lmdb->env != NULL)
         return LP_OK;
-    int status = prepare_lock_file(lmdb);
+    size_t size;
+    int status = stat_data(lmdb, &size) ? make_data(lmdb) : LP_OK;
+    if (status == LP_OK)
+        status = prepare_lock_file(lmdb);
     if (status != LP_OK)
         return status;
-    size_t size;
-    bool is_new = stat_data(lmdb, &size);
     unsigned flags = MDB_NOTLS;
     if (lmdb->sync != LP_SYNC_ALWAYS && !lmdb->is_durable)
         flags |= MDB_NOMETASYNC;
@@ -113,8 +170,6 @@ int lp__lmdb_env_open(lp__lmdb *lmdb)
         code = mdb_env_open(env, lmdb->real_path, flags, 0600);
     if (code == 0)
         code = open_trees(lmdb, env);
-    if (code == 0 && is_new && fsync(lmdb->dir) != 0)
-        code = errno;
     if (code != 0) {
         if (env != NULL)
             mdb_env_close(env);

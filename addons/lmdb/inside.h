@@ -48,14 +48,16 @@ typedef struct lp__lmdb {
     bool has_written;
     bool is_durable; /* a sync failed: every commit is synced whole from now on */
     bool in_doubt;
-    int64_t due_ms;         /* when the last commit must be on disk, 0: it is */
-    int64_t batch_ms;       /* of the last batch */
-    int64_t readers_ms;     /* dead readers were looked for */
-    uint64_t reserve_bytes; /* held back; 0: it was given up, or there was no room for it */
-    bool is_blind;          /* memory ran out, what is dead is not known any more */
-    bool sweep_wanted;      /* horizons may have come under the floor */
-    bool sweep_again;       /* others may have, where the sweep has been */
-    uint64_t sweep_from;    /* where the sweep goes on */
+    int64_t due_ms;            /* when the last commit must be on disk, 0: it is */
+    int64_t batch_ms;          /* of the last batch */
+    int64_t readers_ms;        /* dead readers were looked for */
+    uint64_t reserve_bytes;    /* held back; 0: it was given up, or there was no room for it */
+    bool is_blind;             /* memory ran out, what is dead is not known any more */
+    bool sweep_wanted;         /* horizons may have come under the floor */
+    bool sweep_again;          /* others may have, where the sweep has been */
+    uint64_t sweep_from;       /* where the sweep goes on */
+    bool keys_wanted;          /* keys may have expired, or were forgotten */
+    int64_t keys_forgotten_ms; /* the greatest expiry that a batch of this run told */
 
     /* Removed events whose rows are still there. When they are as many as the living they become
      * the doomed, which are sorted once and deleted in rising order, while others gather. */
@@ -133,6 +135,7 @@ typedef struct lp__trimmed {
     size_t doomed;
     uint64_t sweep_from;
     bool has_swept, sweep_ended;
+    bool keys_ended; /* all keys that are over are gone */
 } lp__trimmed;
 
 /* An event is gone, and its row may be deleted at leisure. */
@@ -142,10 +145,13 @@ void lp__lmdb_trim_doom(lp__lmdb *lmdb);
 /* Horizons may not be needed any more. */
 void lp__lmdb_trim_want_sweep(lp__lmdb *lmdb);
 size_t lp__lmdb_trim_dead_count(const lp__lmdb *lmdb);
-/* Deletes at most `max` of the doomed; at most `max` keys that have expired; of the next `max`
+/* Keys that expire at this time or before have no use any more: by the clock, or a batch said so.
+ */
+int64_t lp__lmdb_keys_over_ms(const lp__lmdb *lmdb);
+/* Deletes at most `max` of the doomed; at most `max` keys that are over; of the next `max`
  * horizons, those below `below` that the floor covers. A code of LMDB. */
 int lp__lmdb_trim_doomed(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out);
-int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max);
+int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out);
 int lp__lmdb_trim_horizons(lp__lmdb *lmdb, MDB_txn *txn, size_t max, uint64_t below,
                            lp__trimmed *out);
 /* After the transaction was committed. */

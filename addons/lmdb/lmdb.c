@@ -132,7 +132,7 @@ static int trim_if_quiet(lp__lmdb *lmdb, int64_t now_ms, int64_t until_ms, int64
 {
     *delay_ms = -1;
     bool sweeps = lmdb->sweep_wanted && lmdb->meta.floor != 0 && lmdb->untold == 0;
-    if (lp__lmdb_trim_dead_count(lmdb) == 0 && !sweeps)
+    if (lp__lmdb_trim_dead_count(lmdb) == 0 && !sweeps && !lmdb->keys_wanted)
         return LP_OK;
     if (now_ms < lmdb->batch_ms + QUIET_MS) {
         *delay_ms = lmdb->batch_ms + QUIET_MS - now_ms;
@@ -337,6 +337,7 @@ int lp__lmdb_new(const char *directory, const lp_lmdb_options *given, const lp__
     lmdb->host = *host;
     lmdb->dir = lmdb->lock = -1;
     lmdb->oldest_dead = lmdb->oldest_doomed = UINT64_MAX;
+    lmdb->keys_forgotten_ms = INT64_MIN;
     *out = &lmdb->addon;
     return LP_OK;
 }

@@ -204,7 +204,7 @@ static int put_horizons(lp__lmdb *lmdb, MDB_txn *txn, struct publishing *publish
                                   &publishing->trimmed);
 }
 
-static int put_keys(lp__lmdb *lmdb, MDB_txn *txn, const lp_batch *batch)
+static int put_keys(lp__lmdb *lmdb, MDB_txn *txn, const lp_batch *batch, lp__trimmed *trimmed)
 {
     size_t count = lp_batch_idempotency_count(batch);
     int code = 0;
@@ -215,7 +215,7 @@ static int put_keys(lp__lmdb *lmdb, MDB_txn *txn, const lp_batch *batch)
         MDB_val value = {sizeof(value_bytes), value_bytes};
         code = mdb_put(txn, lmdb->keys, &key, &value, 0);
     }
-    return code == 0 && count > 0 ? lp__lmdb_trim_keys(lmdb, txn, 2 * count) : code;
+    return code == 0 && count > 0 ? lp__lmdb_trim_keys(lmdb, txn, 2 * count, trimmed) : code;
 }
 
 /* May be called again from the start, with a larger map. */
@@ -237,7 +237,7 @@ static int put_batch(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
     if (code == 0)
         code = put_horizons(lmdb, txn, publishing);
     if (code == 0)
-        code = put_keys(lmdb, txn, batch);
+        code = put_keys(lmdb, txn, batch, &publishing->trimmed);
     size_t rows = lmdb->reserve_bytes > 0 ? LP__TRIM_ROWS : LP__SHORT_ROWS;
     if (publishing->events > rows / 2)
         rows = publishing->events * 2;
@@ -314,6 +314,10 @@ int lp__lmdb_publish(lp__lmdb *lmdb, lp_batch *batch)
     if (lmdb->in_doubt)
         return refuse(lmdb, batch, LP_EINDOUBT);
     struct publishing publishing = {.batch = batch};
+    if (lp_batch_forgotten_keys_ms(batch) > lmdb->keys_forgotten_ms) {
+        lmdb->keys_forgotten_ms = lp_batch_forgotten_keys_ms(batch);
+        lmdb->keys_wanted = true;
+    }
     lmdb->batch_ms = lmdb->host.monotonic_ms(lmdb->host.ctx);
     int status = find_retrieved(&publishing);
     if (status != LP_OK)

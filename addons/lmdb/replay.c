@@ -15,7 +15,7 @@ struct horizons {
 struct pusher {
     lp__lmdb *lmdb;
     lp_replay *replay;
-    int64_t wall_ms;
+    int64_t keys_over_ms;
     uint64_t damaged; /* rows */
     lp__aside aside;  /* where they go */
     uint64_t done, total;
@@ -145,8 +145,10 @@ static int push_key(void *ctx, const lp__row *row, bool is_tree)
     (void)is_tree;
     if (!lp__lmdb_key_decode(row, &record))
         return set_row_aside(pusher, LP__KIND_KEY, row);
-    if (record.expires_ms <= pusher->wall_ms)
+    if (record.expires_ms <= pusher->keys_over_ms) {
+        pusher->lmdb->keys_wanted = true;
         return LP_OK;
+    }
     int status = lp_replay_idempotency(pusher->replay, &record);
     return is_refused(status) ? refuse_row(pusher, LP__KIND_KEY, row) : status;
 }
@@ -185,7 +187,7 @@ int lp__lmdb_replay(lp__lmdb *lmdb, lp_replay *replay, lp__image *image)
 {
     struct pusher pusher = {.lmdb = lmdb,
                             .replay = replay,
-                            .wall_ms = lmdb->host.wall_ms(lmdb->host.ctx),
+                            .keys_over_ms = lp__lmdb_keys_over_ms(lmdb),
                             .total = image->events.entries};
     int status = LP_OK;
     if (lmdb->meta.floor != 0)

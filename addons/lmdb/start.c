@@ -74,6 +74,16 @@ static int take_lock(lp__lmdb *lmdb, lp_replay *replay)
                            lmdb->path, who);
 }
 
+/* The lock file says that what lies beside it is a store: its name is on disk before that of the
+ * data file, or a power cut could leave a store that is taken for somebody else's. */
+static int sync_lock_name(lp__lmdb *lmdb, lp_replay *replay)
+{
+    if (lmdb->read_only || faccessat(lmdb->dir, LP__DATA_NAME, F_OK, 0) == 0 ||
+        fsync(lmdb->dir) == 0)
+        return LP_OK;
+    return directory_error(lmdb, replay, "cannot be synced: ");
+}
+
 void lp__lmdb_close(lp__lmdb *lmdb)
 {
     lp__lmdb_env_close(lmdb);
@@ -330,6 +340,8 @@ int lp__lmdb_start(lp__lmdb *lmdb, lp_replay *replay)
         status = refuse_foreign(lmdb, replay);
     if (status == LP_OK)
         status = take_lock(lmdb, replay);
+    if (status == LP_OK)
+        status = sync_lock_name(lmdb, replay);
     if (status == LP_OK && !lmdb->read_only && had_lock)
         unlinkat(lmdb->dir, LP__COMPACT_NAME, 0);
     if (status == LP_OK)

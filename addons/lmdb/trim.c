@@ -59,18 +59,26 @@ int lp__lmdb_trim_doomed(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *
 
 /* ---- keys and horizons ----------------------------------------------------------------------- */
 
-int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max)
+int64_t lp__lmdb_keys_over_ms(const lp__lmdb *lmdb)
+{
+    int64_t wall_ms = lmdb->host.wall_ms(lmdb->host.ctx);
+    return wall_ms > lmdb->keys_forgotten_ms ? wall_ms : lmdb->keys_forgotten_ms;
+}
+
+/* They lie in the order in which they expire. */
+int lp__lmdb_trim_keys(lp__lmdb *lmdb, MDB_txn *txn, size_t max, lp__trimmed *out)
 {
     MDB_cursor *cursor;
     MDB_val key, value;
-    int64_t wall_ms = lmdb->host.wall_ms(lmdb->host.ctx);
+    int64_t over_ms = lp__lmdb_keys_over_ms(lmdb);
     int code = mdb_cursor_open(txn, lmdb->keys, &cursor);
     if (code != 0)
         return code;
     for (size_t i = 0; code == 0 && i < max; i++) {
         code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-        if (code != 0 || key.mv_size < LP__KEY_FIXED ||
-            lp__lmdb_key_expires_ms(key.mv_data) > wall_ms)
+        out->keys_ended = code == MDB_NOTFOUND || key.mv_size < LP__KEY_FIXED ||
+                          lp__lmdb_key_expires_ms(key.mv_data) > over_ms;
+        if (code != 0 || out->keys_ended)
             break;
         code = mdb_cursor_del(cursor, 0);
     }
@@ -136,6 +144,7 @@ void lp__lmdb_trim_done(lp__lmdb *lmdb, const lp__trimmed *trimmed)
             lmdb->sweep_again = false;
         }
     }
+    lmdb->keys_wanted = lmdb->keys_wanted && !trimmed->keys_ended;
     lp__dead_drop(&lmdb->doomed, trimmed->doomed);
     if (lmdb->doomed.count > 0 || lmdb->oldest_doomed == UINT64_MAX)
         return;
@@ -154,7 +163,7 @@ static int trim(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
     step->out = (lp__trimmed){0};
     int code = lp__lmdb_trim_doomed(lmdb, txn, step->max, &step->out);
     if (code == 0)
-        code = lp__lmdb_trim_keys(lmdb, txn, step->max);
+        code = lp__lmdb_trim_keys(lmdb, txn, step->max, &step->out);
     return code == 0 ? lp__lmdb_trim_horizons(lmdb, txn, step->max, UINT64_MAX, &step->out) : code;
 }
 
@@ -167,6 +176,7 @@ int lp__lmdb_trim_step(lp__lmdb *lmdb, size_t max, bool *more)
     if (status != LP_OK)
         return status;
     lp__lmdb_trim_done(lmdb, &step.out);
-    *more = lp__lmdb_trim_dead_count(lmdb) > 0 || (step.out.has_swept && lmdb->sweep_wanted);
+    *more = lp__lmdb_trim_dead_count(lmdb) > 0 || lmdb->keys_wanted ||
+            (step.out.has_swept && lmdb->sweep_wanted);
     return LP_OK;
 }

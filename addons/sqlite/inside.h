@@ -16,6 +16,8 @@
 #define LP__SQLITE_NAME_MAX (LP__SQLITE_PATH_MAX + 64)
 /* Rows that are deleted in one transaction: more would stall publishes. */
 #define LP__SQLITE_CHUNK 2000
+/* After so many keys that came, old ones are looked for in the transaction of a batch. */
+#define LP__SQLITE_KEYS 512
 /* From this many pages in the write-ahead log on it is checkpointed after a commit. */
 #define LP__SQLITE_WAL_PAGES 1000
 /* How long a lock of another program is waited for. */
@@ -34,8 +36,9 @@
     X(PUT_HORIZON, "INSERT OR REPLACE INTO horizon VALUES (?1, ?2, ?3)")                           \
     X(SWEEP_HORIZONS, "DELETE FROM horizon WHERE category <> '' AND seq <= ?1")                    \
     X(PUT_KEY, "INSERT INTO idempotency VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")                    \
-    X(FIND_KEYS, "SELECT number, expires_ms FROM idempotency ORDER BY number LIMIT ?1")            \
-    X(DELETE_KEYS, "DELETE FROM idempotency WHERE number <= ?1")                                   \
+    X(FIND_KEYS, "SELECT number, expires_ms FROM idempotency WHERE number > ?1 ORDER BY number "   \
+                 "LIMIT ?2")                                                                       \
+    X(DELETE_KEYS, "DELETE FROM idempotency WHERE number BETWEEN ?1 AND ?2 AND expires_ms <= ?3")  \
     X(PUT_META, "INSERT OR REPLACE INTO meta VALUES (?1, ?2, ?3, ?4)")                             \
     X(DELETE_META, "DELETE FROM meta WHERE name = ?1")
 
@@ -67,17 +70,20 @@ typedef struct lp__sqlite {
     uint64_t meta_highest; /* the one in table meta */
     uint64_t last_row;     /* the newest event that is there; 0: not known */
     uint64_t floor;
-    lp__dead dead;    /* to be deleted */
-    uint64_t untold;  /* rows that replay skipped and no batch has told as removed yet */
-    bool blind;       /* memory ran out: what is dead is not all known */
-    bool sweep;       /* the floor has risen: horizons below it may go */
-    bool trimming;    /* deleting within the batches until nothing is dead */
-    bool key_check;   /* keys may have expired */
-    bool is_compact;  /* nothing was written since VACUUM */
-    bool run_noted;   /* table meta says that this run writes */
-    bool has_written; /* since the start */
-    bool in_doubt;    /* a failed batch may come back: no other is kept until a restart */
-    bool lost;        /* the log could not be synced: the next start on another boot says so */
+    lp__dead dead;             /* to be deleted */
+    uint64_t untold;           /* rows that replay skipped and no batch has told as removed yet */
+    bool blind;                /* memory ran out: what is dead is not all known */
+    bool sweep;                /* the floor has risen: horizons below it may go */
+    bool trimming;             /* deleting within the batches until nothing is dead */
+    bool key_check;            /* keys may have expired, or were forgotten */
+    int64_t keys_forgotten_ms; /* the greatest that a batch of this run told */
+    uint64_t new_keys;         /* since old ones were looked for */
+    int64_t key_from;          /* rows of keys up to this number were looked at; 0: begin again */
+    bool is_compact;           /* nothing was written since VACUUM */
+    bool run_noted;            /* table meta says that this run writes */
+    bool has_written;          /* since the start */
+    bool in_doubt;             /* a failed batch may come back: no other is kept until a restart */
+    bool lost; /* the log could not be synced: the next start on another boot says so */
 
     /* A loss that start has told, and the rows to set aside for it. Both stay until a batch brings
      * the floor that covers it: a crash before that has the next start tell it again. */
@@ -214,16 +220,23 @@ int lp__note_run(lp__sqlite *self);
 /* ---- trim.c: deleting what is dead ----------------------------------------------------------- */
 
 typedef struct lp__trimmed {
-    size_t dead;    /* of `self->dead`, from the smallest on */
-    uint64_t rows;  /* deleted */
-    bool took_last; /* `self->last_row` is among them */
-    uint64_t keys;  /* deleted */
+    size_t dead;     /* of `self->dead`, from the smallest on */
+    uint64_t rows;   /* deleted */
+    bool took_last;  /* `self->last_row` is among them */
+    uint64_t keys;   /* deleted */
+    bool has_looked; /* for keys that are over */
+    bool has_swept;  /* keys were looked at up to `key_from`; 0: to the last */
+    int64_t key_from;
 } lp__trimmed;
 
 /* Within a transaction: deletes up to `max` dead rows. */
 int lp__trim_events(lp__sqlite *self, size_t max, lp__trimmed *trimmed);
-/* Within a transaction: expired keys, and horizons that the floor has reached. */
-int lp__trim_keys(lp__sqlite *self, lp__trimmed *trimmed);
+/* Keys that expire at this time or before have no use any more: by the clock, or a batch said so.
+ */
+int64_t lp__keys_over_ms(const lp__sqlite *self);
+/* Within a transaction: such keys, so that they go at least as fast as `new_keys` come; and
+ * horizons that the floor has reached. */
+int lp__trim_keys(lp__sqlite *self, uint64_t new_keys, lp__trimmed *trimmed);
 int lp__trim_horizons(lp__sqlite *self, const lp__trimmed *trimmed);
 /* After its commit. */
 void lp__trim_done(lp__sqlite *self, const lp__trimmed *trimmed);

@@ -22,18 +22,22 @@ static bool is_too_large(sqlite3 *db, const lp_event *event)
     return lp_event_data(event).len + lp_event_category(event).len + OVERHEAD > max;
 }
 
-static int insert_events(lp__sqlite *self, lp_batch *batch, struct change *change)
+/* All events are looked at before any is inserted: with one of a group all of it is refused. */
+static void refuse_events(lp__sqlite *self, lp_batch *batch)
+{
+    for (size_t i = 0, count = lp_batch_event_count(batch); i < count; i++)
+        if (!lp_batch_failed(batch, i) && is_too_large(self->db, lp_batch_event(batch, i)))
+            lp_batch_fail(batch, i, LP_ETOOBIG,
+                          "the event is larger than a row of SQLite may be (publish less at once)");
+}
+
+static int insert_events(lp__sqlite *self, const lp_batch *batch, struct change *change)
 {
     sqlite3_stmt *insert = self->statements[LP__INSERT_EVENT];
     for (size_t i = 0, count = lp_batch_event_count(batch); i < count; i++) {
         const lp_event *event = lp_batch_event(batch, i);
         if (lp_batch_failed(batch, i))
             continue;
-        if (is_too_large(self->db, event)) {
-            lp_batch_fail(batch, i, LP_ETOOBIG,
-                          "the event is larger than a row of SQLite may be (publish less at once)");
-            continue;
-        }
         uint64_t seq = lp_event_seq(event);
         int status = lp__put_event(self, insert, seq, lp__event_random(lp_event_id(event)),
                                    lp_event_category(event), lp_event_data(event));
@@ -96,9 +100,9 @@ static int trim(lp__sqlite *self, const lp_batch *batch, struct change *change)
     if (self->trimming || lp__trim_is_due(self))
         status = lp__trim_events(self, LP__SQLITE_CHUNK, &change->trimmed);
     /* Now and then, so that keys go also where nothing is ever idle. */
-    if (status == LP_OK && change->keys > 0 &&
-        self->keys / 512 != (self->keys + change->keys) / 512)
-        status = lp__trim_keys(self, &change->trimmed);
+    uint64_t new_keys = self->new_keys + change->keys;
+    if (status == LP_OK && new_keys >= LP__SQLITE_KEYS)
+        status = lp__trim_keys(self, new_keys, &change->trimmed);
     bool brings_dead = false;
     for (size_t i = 0, count = lp_batch_removal_count(batch); i < count && !brings_dead; i++)
         brings_dead = lp_batch_removal(batch, i).reason != LP_REMOVED_RETRIEVED;
@@ -177,6 +181,7 @@ static int put_meta(lp__sqlite *self, lp_batch *batch, struct change *change)
 
 static int write_batch(lp__sqlite *self, lp_batch *batch, struct change *change)
 {
+    refuse_events(self, batch);
     int status = insert_events(self, batch, change);
     if (status == LP_OK)
         status = delete_retrieved(self, batch, change);
@@ -213,6 +218,12 @@ static void note_change(lp__sqlite *self, const lp_batch *batch, const struct ch
     self->rows += change->rows;
     self->rows -= change->retrieved < self->rows ? change->retrieved : self->rows;
     self->keys += change->keys;
+    self->new_keys += change->keys;
+    int64_t keys_ms = lp_batch_forgotten_keys_ms(batch);
+    if (keys_ms > self->keys_forgotten_ms) {
+        self->keys_forgotten_ms = keys_ms;
+        self->key_check = true;
+    }
     self->last_row = change->last_row;
     if (highest > self->highest)
         self->highest = highest;

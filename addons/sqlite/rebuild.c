@@ -36,7 +36,7 @@ struct copy {
     lp__sqlite *self;
     sqlite3 *to;
     sqlite3_stmt *event, *horizon, *key, *meta;
-    int64_t wall_ms;
+    int64_t keys_over_ms;
 };
 
 /* SQLite would make it readable for everybody. The log and its index have the rights of the file.
@@ -87,7 +87,7 @@ static int copy_horizon(void *ctx, lp_str category, uint64_t seq)
 static int copy_key(void *ctx, const lp_idempotency *key)
 {
     struct copy *copy = ctx;
-    return key->expires_ms > copy->wall_ms ? lp__put_key(copy->self, copy->key, key) : LP_OK;
+    return key->expires_ms > copy->keys_over_ms ? lp__put_key(copy->self, copy->key, key) : LP_OK;
 }
 
 static int copy_events(struct copy *copy)
@@ -159,7 +159,7 @@ static void drop(struct copy *copy)
 
 int lp__rebuild(lp__sqlite *self, const char *loss)
 {
-    struct copy copy = {.self = self, .wall_ms = self->world.wall_ms(self->world.ctx)};
+    struct copy copy = {.self = self, .keys_over_ms = lp__keys_over_ms(self)};
     int status = make(&copy);
     if (status == LP_OK && self->db != NULL)
         status = copy_all(&copy);

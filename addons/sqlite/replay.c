@@ -9,7 +9,7 @@ struct pusher {
     lp__sqlite *self;
     lp_replay *replay;
     lp__categories horizons;
-    int64_t wall_ms;
+    int64_t keys_over_ms;
     uint64_t bytes, total;
     bool is_damaged; /* pages are, or small rows: the file has to be made anew */
     uint64_t records;
@@ -47,7 +47,7 @@ static int push_key(void *ctx, const lp_idempotency *key)
 {
     struct pusher *pusher = ctx;
     pusher->self->keys++;
-    if (key->expires_ms <= pusher->wall_ms)
+    if (key->expires_ms <= pusher->keys_over_ms)
         return LP_OK;
     int status = lp_replay_idempotency(pusher->replay, key);
     if (status == LP_EINVAL)
@@ -171,8 +171,7 @@ static int push_all(struct pusher *pusher)
 
 int lp__sqlite_replay(lp__sqlite *self, lp_replay *replay)
 {
-    struct pusher pusher = {
-        .self = self, .replay = replay, .wall_ms = self->world.wall_ms(self->world.ctx)};
+    struct pusher pusher = {.self = self, .replay = replay, .keys_over_ms = lp__keys_over_ms(self)};
     lp__file_size(self, "", &pusher.total);
     int status = push_all(&pusher);
     if (status == LP_OK && pusher.is_damaged)

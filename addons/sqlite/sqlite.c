@@ -121,6 +121,8 @@ static int tidy(struct errand *errand)
     lp__sqlite *self = errand->self;
     int status = LP_OK;
     bool more = self->dead.count > 0 || self->key_check || (self->sweep && !self->blind);
+    if (self->key_check)
+        self->key_from = 0;
     self->key_check = false;
     for (bool has_time = true; status == LP_OK && more && has_time;) {
         status = lp__trim_chunk(self, &more);
@@ -145,11 +147,14 @@ static int compact(struct errand *errand)
     lp__sqlite *self = errand->self;
     bool more = self->dead.count > 0 || self->keys > 0;
     int status = LP_OK;
+    if (self->key_check)
+        self->key_from = 0;
+    self->key_check = false;
     for (bool has_time = true; status == LP_OK && more && has_time;) {
         status = lp__trim_chunk(self, &more);
         has_time = now_us(self) < errand->until_us;
     }
-    if (status != LP_OK || (more && self->dead.count > 0)) {
+    if (status != LP_OK || more) {
         again(errand, 0);
         return status;
     }
@@ -294,6 +299,7 @@ static void set_options(lp__sqlite *self, const lp_sqlite_options *options)
     self->lock = -1;
     self->wal_next = self->wal_limit = LP__SQLITE_WAL_PAGES;
     self->key_check = true;
+    self->keys_forgotten_ms = INT64_MIN;
 }
 
 int lp__sqlite_new(const char *file, const lp_sqlite_options *given, const lp__sqlite_world *world,

@@ -100,24 +100,63 @@ int lp__trim_events(lp__sqlite *self, size_t max, lp__trimmed *trimmed)
 
 /* ---- keys and horizons ----------------------------------------------------------------------- */
 
-/* They expire about in the order in which they came: those in front go. */
-int lp__trim_keys(lp__sqlite *self, lp__trimmed *trimmed)
+int64_t lp__keys_over_ms(const lp__sqlite *self)
+{
+    int64_t wall_ms = self->world.wall_ms(self->world.ctx);
+    return wall_ms > self->keys_forgotten_ms ? wall_ms : self->keys_forgotten_ms;
+}
+
+/* Deletes those that are over of the `max` keys behind number `after`; `front`: up to the first
+ * that is not. `*end` is the last that was looked at, 0 when there are no more. */
+static int trim_some_keys(lp__sqlite *self, int64_t after, size_t max, bool front, int64_t *end,
+                          lp__trimmed *trimmed)
 {
     sqlite3_stmt *find = self->statements[LP__FIND_KEYS];
-    int64_t now_ms = self->world.wall_ms(self->world.ctx), last = 0;
-    int code, status = LP_OK;
-    sqlite3_bind_int64(find, 1, LP__SQLITE_CHUNK);
-    while ((code = sqlite3_step(find)) == SQLITE_ROW && sqlite3_column_int64(find, 1) <= now_ms)
-        last = sqlite3_column_int64(find, 0);
-    if (code != SQLITE_ROW && code != SQLITE_DONE)
-        status = lp__db_failed(self, self->db, "cannot read its keys");
+    int64_t over_ms = lp__keys_over_ms(self), first = 0, last = 0;
+    size_t seen = 0;
+    int code;
+    *end = 0;
+    sqlite3_bind_int64(find, 1, after);
+    sqlite3_bind_int64(find, 2, (int64_t)max);
+    while ((code = sqlite3_step(find)) == SQLITE_ROW) {
+        bool is_over = sqlite3_column_int64(find, 1) <= over_ms;
+        if (front && !is_over)
+            break;
+        int64_t number = sqlite3_column_int64(find, 0);
+        *end = ++seen == max ? number : 0;
+        if (is_over && first == 0)
+            first = number;
+        if (is_over)
+            last = number;
+    }
+    int status = code == SQLITE_ROW || code == SQLITE_DONE
+                     ? LP_OK
+                     : lp__db_failed(self, self->db, "cannot read its keys");
     sqlite3_reset(find);
-    if (status != LP_OK || last == 0)
+    if (status != LP_OK || first == 0)
         return status;
-    sqlite3_bind_int64(self->statements[LP__DELETE_KEYS], 1, last);
+    sqlite3_stmt *delete = self->statements[LP__DELETE_KEYS];
+    sqlite3_bind_int64(delete, 1, first);
+    sqlite3_bind_int64(delete, 2, last);
+    sqlite3_bind_int64(delete, 3, over_ms);
     status = lp__db_run(self, LP__DELETE_KEYS);
     if (status == LP_OK)
-        trimmed->keys = (uint64_t)sqlite3_changes64(self->db);
+        trimmed->keys += (uint64_t)sqlite3_changes64(self->db);
+    return status;
+}
+
+/* They are over about in the order in which they came: those in front go. Where that is not enough,
+ * because the window was longer once, the others are looked through, twice as many as come. */
+int lp__trim_keys(lp__sqlite *self, uint64_t new_keys, lp__trimmed *trimmed)
+{
+    int64_t end;
+    size_t max = (size_t)(new_keys > LP__SQLITE_KEYS ? 2 * new_keys : 2 * LP__SQLITE_KEYS);
+    int status = trim_some_keys(self, 0, max, true, &end, trimmed);
+    trimmed->has_looked = status == LP_OK;
+    if (status != LP_OK || trimmed->keys >= max / 2)
+        return status;
+    status = trim_some_keys(self, self->key_from, max, false, &trimmed->key_from, trimmed);
+    trimmed->has_swept = status == LP_OK;
     return status;
 }
 
@@ -136,6 +175,10 @@ void lp__trim_done(lp__sqlite *self, const lp__trimmed *trimmed)
     lp__dead_drop(&self->dead, trimmed->dead);
     self->rows -= trimmed->rows < self->rows ? trimmed->rows : self->rows;
     self->keys -= trimmed->keys < self->keys ? trimmed->keys : self->keys;
+    if (trimmed->has_looked)
+        self->new_keys = 0;
+    if (trimmed->has_swept)
+        self->key_from = trimmed->key_from;
     if (trimmed->took_last)
         self->last_row = 0;
     self->trimming = self->dead.count > 0 && (self->trimming || lp__trim_is_due(self));
@@ -152,7 +195,7 @@ int lp__trim_chunk(lp__sqlite *self, bool *more)
         return status;
     status = lp__trim_events(self, LP__SQLITE_CHUNK, &trimmed);
     if (status == LP_OK)
-        status = lp__trim_keys(self, &trimmed);
+        status = lp__trim_keys(self, self->new_keys, &trimmed);
     bool sweeps = self->sweep && trimmed.dead == self->dead.count;
     if (status == LP_OK)
         status = lp__trim_horizons(self, &trimmed);
@@ -176,6 +219,6 @@ int lp__trim_chunk(lp__sqlite *self, bool *more)
     if (writes_highest)
         self->meta_highest = self->highest;
     lp__trim_done(self, &trimmed);
-    *more = self->dead.count > 0 || trimmed.keys >= LP__SQLITE_CHUNK;
+    *more = self->dead.count > 0 || !trimmed.has_swept || trimmed.key_from != 0;
     return LP_OK;
 }

@@ -69,10 +69,8 @@ lp__category *lp__category_get(lp__engine *engine, lp_str name)
         return NULL;
     category->hash = hash;
     category->by_age.index = LP__HEAP_NONE;
-    for (int i = 0; i < LP__READINGS; i++)
-        lp__list_init(&category->waiters[i]);
-    lp__list_init(&category->dirty_link);
-    lp__list_init(&category->unsettled_link);
+    category->node.stale = true;
+    lp__topic_init(&category->topic, false);
     lp__list_init(&category->changed_link);
     lp__list_init(&category->idle_link);
     category->name_len = name.len;
@@ -101,11 +99,13 @@ static void unlink_from_table(lp__engine *engine, lp__category *category)
 static void forget(lp__engine *engine, lp__category *category)
 {
     unlink_from_table(engine, category);
-    lp__list_unlink(&category->dirty_link);
-    lp__list_unlink(&category->unsettled_link);
+    lp__list_unlink(&category->topic.dirty_link);
+    lp__list_unlink(&category->topic.unsettled_link);
     lp__list_unlink(&category->idle_link);
-    if (category->kept)
+    if (category->kept) {
+        lp__index_remove(engine, category);
         engine->kept_count--;
+    }
     if (category->horizon > engine->floor) {
         engine->floor = category->horizon;
         engine->floor_changed = true;
@@ -124,7 +124,7 @@ void lp__category_release(lp__engine *engine, lp__category *category)
     free(category->ring);
     category->ring = NULL;
     category->capacity = category->head = 0;
-    if (category->waiting > 0)
+    if (category->topic.waiting > 0)
         return;
     if (category->horizon <= engine->floor)
         forget(engine, category);
@@ -143,7 +143,7 @@ static bool drop_stalest(lp__engine *engine)
     lp__category_oldest(engine); /* brings the heap's top up to date */
     for (size_t i = 0; i < engine->by_age.count && i < OLD_CATEGORIES_TRIED; i++) {
         lp__category *category = LP__CONTAINER(engine->by_age.slots[i].node, lp__category, by_age);
-        if (category->waiting > 0 || category->reserved > 0)
+        if (category->topic.waiting > 0 || category->reserved > 0)
             continue;
         category->reserved++; /* stays while it is emptied */
         while (category->count > 0)
@@ -162,6 +162,7 @@ void lp__category_keep(lp__engine *engine, lp__category *category)
     if (category->kept)
         return;
     category->kept = true;
+    lp__index_add(engine, category);
     engine->kept_count++;
     category->reserved++;
     while (engine->kept_count > engine->options.categories_max && drop_stalest(engine))
@@ -234,6 +235,8 @@ int lp__category_reserve(lp__engine *engine, lp__category *category)
         if (!resize_ring(engine, category, capacity))
             return LP_ENOMEM;
     }
+    lp__list_unlink(
+        &category->idle_link); /* others that are stamped with it must not displace it */
     category->reserved++;
     return LP_OK;
 }
@@ -243,6 +246,8 @@ void lp__category_push(lp__engine *engine, lp__category *category, lp_event *eve
     category->reserved--;
     category->ring[slot_of(category, category->count)] = event;
     category->count++;
+    category->newest = lp_event_seq(event);
+    lp__index_touch(category);
     if (category->count == 1)
         lp__heap_push(&engine->by_age, &category->by_age, lp_event_seq(event));
     engine->event_count++;
@@ -270,7 +275,13 @@ static void note_gone(lp__engine *engine, lp__category *category, lp_event *even
 
 static void after_removal(lp__engine *engine, lp__category *category)
 {
-    if (category->count == 0) {
+    size_t count = category->count;
+    uint64_t newest = count == 0 ? 0 : lp_event_seq(lp__category_event(category, count - 1));
+    if (newest != category->newest) {
+        category->newest = newest;
+        lp__index_touch(category);
+    }
+    if (count == 0) {
         lp__heap_remove(&engine->by_age, &category->by_age);
         lp__category_release(engine, category);
     }
@@ -283,6 +294,19 @@ void lp__category_evict(lp__engine *engine, lp__category *category, lp_removal_r
     category->count--;
     note_gone(engine, category, event, reason);
     after_removal(engine, category);
+}
+
+void lp__category_remove(lp__engine *engine, lp__category *category, uint64_t seq,
+                         lp_removal_reason reason)
+{
+    size_t i = lp__category_find_after(category, seq - 1);
+    if (i == category->count || lp_event_seq(lp__category_event(category, i)) != seq)
+        return;
+    lp_event *event = lp__category_event(category, i);
+    for (; i > 0; i--)
+        category->ring[slot_of(category, i)] = category->ring[slot_of(category, i - 1)];
+    category->ring[category->head] = event;
+    lp__category_evict(engine, category, reason);
 }
 
 void lp__category_filter(lp__engine *engine, lp__category *category,
@@ -323,6 +347,7 @@ void lp__category_raise_horizon(lp__engine *engine, lp__category *category, uint
     if (seq <= category->horizon)
         return;
     category->horizon = seq;
+    lp__index_touch(category);
     lp__changes_note_horizon(engine, category);
 }
 

@@ -1,5 +1,5 @@
-/* What a store must be told: removals, raised horizons, the highest number. Collected as it comes
- * up, taken with the next batch. */
+/* What a store must be told: removals, raised horizons, forgotten keys, the highest number.
+ * Collected as it comes up, taken with the next batch. */
 #include <stdlib.h>
 
 #include <longpoll/store.h>
@@ -80,9 +80,24 @@ static int take_horizons(lp__engine *engine, size_t max, lp_batch *batch)
     return LP_OK;
 }
 
+/* Goes along with a batch, and never makes one: a store that is told later keeps more, that is all.
+ */
+static void take_forgotten_keys(lp__engine *engine, lp_batch *batch)
+{
+    lp__keys_expire(&engine->keys, engine->clock.ms);
+    int64_t until_ms = lp__keys_forgotten(&engine->keys);
+    if (until_ms == INT64_MIN)
+        return;
+    lp_batch_set_forgotten_keys(batch, until_ms);
+    if (until_ms > engine->keys.told_ms)
+        engine->keys.told_ms = until_ms;
+    engine->keys.tell_again = false;
+}
+
 int lp__engine_take_changes(lp__engine *engine, size_t max, lp_batch *batch)
 {
     lp_batch_set_highest(batch, engine->clock.last_seq);
+    take_forgotten_keys(engine, batch);
     int status = take_horizons(engine, max, batch);
     /* what is removed may be forgotten by the store: its horizon has to come first */
     if (status == LP_OK && lp__list_is_empty(&engine->changed))
@@ -108,5 +123,7 @@ int lp__engine_put_back_changes(lp__engine *engine, const lp_batch *batch)
         else
             lp__changes_note_horizon(engine, category);
     }
+    if (lp_batch_forgotten_keys_ms(batch) != INT64_MIN)
+        engine->keys.tell_again = true;
     return LP_OK;
 }

@@ -38,6 +38,7 @@ int lp__engine_new(const lp__engine_options *options, lp__now now, lp__engine **
     engine->options = *options;
     engine->random = options->seed[0] ^ options->seed[1];
     lp__clock_init(&engine->clock, now);
+    lp__keys_init(&engine->keys, options->seed, options->keys_max, options->keys_window_ms);
     lp__list_init(&engine->fresh);
     lp__list_init(&engine->dirty);
     lp__list_init(&engine->unsettled);
@@ -59,11 +60,15 @@ void lp__engine_free(lp__engine *engine)
     for (size_t i = 0; i < engine->pending_count; i++)
         lp_event_unref(pending_slot(engine, i)->event);
     lp__category_free_all(engine);
+    lp__prefix_free_all(engine);
     lp__heap_free(&engine->by_age);
     lp__heap_free(&engine->deadlines);
     free(engine->pending);
     free(engine->scratch);
+    free(engine->runs);
+    free(engine->merged);
     free(engine->removals);
+    lp__keys_free(&engine->keys);
     free(engine->replayed_removals);
     lp__block_close(engine->replay_block);
     free(engine);
@@ -158,10 +163,8 @@ void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept)
     pop_pending(engine);
     lp__category_push(engine, oldest.category, oldest.event);
     engine->visible_seq = lp_event_seq(oldest.event);
-    if (oldest.category->waiting > 0 && lp__list_is_empty(&oldest.category->dirty_link)) {
-        lp__list_push_back(&engine->dirty, &oldest.category->dirty_link);
-        oldest.category->dirty_seq = engine->visible_seq;
-    }
+    lp__event_set_visible(oldest.event, now.mono_us);
+    lp__topics_mark_dirty(engine, oldest.category);
 }
 
 /* ---- bounds ------------------------------------------------------------- */
@@ -169,7 +172,7 @@ void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept)
 void lp__engine_make_room(lp__engine *engine, lp__category *category, size_t bytes)
 {
     const lp__engine_options *options = &engine->options;
-    if (category->count >= options->event_buffer_max && category->waiting > 0)
+    if (category->count >= options->event_buffer_max)
         lp__poll_press(engine, category);
     while (category->count >= options->event_buffer_max)
         lp__category_evict(engine, category, LP_REMOVED_RING);
@@ -178,8 +181,7 @@ void lp__engine_make_room(lp__engine *engine, lp__category *category, size_t byt
                                        engine->event_bytes + bytes > options->events_bytes_max)) {
         lp__category *oldest = lp__category_oldest(engine);
         size_t before = engine->event_count;
-        if (oldest->waiting > 0)
-            lp__poll_press(engine, oldest);
+        lp__poll_press(engine, oldest);
         if (engine->event_count == before) /* no answer has retrieved events and so made room */
             lp__category_evict(engine, oldest, LP_REMOVED_BOUND);
     }
@@ -211,6 +213,10 @@ void lp__engine_raise_floor(lp__engine *engine, lp__now now)
         engine->floor = floor;
         engine->floor_changed = engine->changes_are_urgent = true;
     }
+    /* positions that are told from here on must not lie below the floor: they are no gap */
+    lp__clock_pass(&engine->clock, engine->floor);
+    if (engine->visible_seq < engine->floor)
+        engine->visible_seq = engine->begun_seq = engine->floor;
 }
 
 /* ---- delete after first retrieval --------------------------------------- */
@@ -232,17 +238,34 @@ static bool was_retrieved(const void *ctx, uint64_t seq)
     return is_one;
 }
 
+static bool are_of_one_category(lp_event *const *events, size_t count)
+{
+    lp_str first = lp_event_category(events[0]);
+    for (size_t i = 1; i < count; i++) {
+        lp_str name = lp_event_category(events[i]);
+        if (name.len != first.len || memcmp(name.base, first.base, name.len) != 0)
+            return false;
+    }
+    return true;
+}
+
 void lp__engine_retrieved(lp__engine *engine, lp__now now, lp_event *const *events, size_t count)
 {
     lp__clock_read(&engine->clock, now);
     if (!engine->options.delete_after_first_retrieval || count == 0)
         return;
-    /* one answer is of one category */
-    lp__category *category = lp__category_find(engine, lp_event_category(events[0]));
-    if (category != NULL) {
+    if (are_of_one_category(events, count)) {
         size_t at = 0;
         retrieved these = {events, count, &at};
-        lp__category_filter(engine, category, was_retrieved, &these, LP_REMOVED_RETRIEVED);
+        lp__category *category = lp__category_find(engine, lp_event_category(events[0]));
+        if (category != NULL)
+            lp__category_filter(engine, category, was_retrieved, &these, LP_REMOVED_RETRIEVED);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        lp__category *category = lp__category_find(engine, lp_event_category(events[i]));
+        if (category != NULL)
+            lp__category_remove(engine, category, lp_event_seq(events[i]), LP_REMOVED_RETRIEVED);
     }
 }
 
@@ -252,6 +275,7 @@ void lp__engine_stats_get(const lp__engine *engine, lp__engine_stats *out)
 {
     *out = engine->stats;
     out->waiters = engine->waiting;
+    out->interests = engine->interest_count;
     out->categories = engine->category_count;
     out->events = engine->event_count;
     out->events_bytes = engine->event_bytes;

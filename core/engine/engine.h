@@ -35,7 +35,8 @@ typedef struct lp__engine_options {
     size_t event_buffer_max;
     int64_t event_ttl_ms; /* 0: for ever */
     bool delete_after_first_retrieval;
-    size_t waiters_max, interests_max, categories_max;
+    size_t waiters_max, categories_max;
+    size_t interests_max; /* 0: any number */
     size_t events_max, events_bytes_max, answer_bytes_max;
     size_t keys_max;
     int64_t keys_window_ms;
@@ -63,6 +64,14 @@ void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept);
 /* ---- subscribe ---------------------------------------------------------- */
 
 typedef struct lp__waiter lp__waiter;
+typedef struct lp__topic lp__topic;
+
+/* What a poll waits for: one category, or one prefix. */
+typedef struct lp__interest {
+    lp__list link; /* among the topic's waiters; the first one's: among those that came just now */
+    lp__waiter *waiter;
+    lp__topic *topic;
+} lp__interest;
 
 /* One poll that waits. Embedded in something of the caller's, which stays put until it is answered
  * or canceled.
@@ -79,19 +88,21 @@ struct lp__waiter {
                             lp__now.mono_us; 0: the poll did not wait for it */
 
     /* the engine's own */
-    lp__list link;
-    lp__heap_node deadline;
-    lp__category *category; /* NULL when it does not wait */
-    uint64_t position;      /* it has everything up to here */
-    uint64_t target;        /* an event that has to be settled before it is answered; 0: none */
-    uint64_t cursor;        /* the same as the client said it: what a gap is judged by */
     uint8_t flags;
+    uint32_t interest_count; /* 0: it neither waits nor rests */
+    lp__interest *interests; /* `one`, or an allocation */
+    lp__interest one;
+    lp__heap_node deadline;
+    uint64_t position; /* it has everything up to here */
+    uint64_t target;   /* an event that has to be settled before it is answered; 0: none */
+    uint64_t cursor;   /* the same as the client said it: what a gap is judged by */
+    uint64_t came_seq; /* what was visible when it began to wait */
 };
 
 /* Lets a poll wait for the next lp__engine_flush, and from there on until it is answered, at most
  * `timeout_ms`. The query has been checked (its strings are not kept); its timeout_s is not looked
- * at. LP_EFULL: waiters_max, interests_max. LP_ENOMEM.
- */
+ * at. Names that are given twice, and prefixes that begin with another one, count once.
+ * LP_EINVAL: it names nothing. LP_EFULL: waiters_max, interests_max. LP_ENOMEM. */
 int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, int64_t timeout_ms,
                          lp__waiter *waiter);
 
@@ -105,7 +116,8 @@ lp_id lp__engine_position(const lp__engine *engine, const lp__waiter *waiter);
 /* Ends a poll without an answer, and a stream. Fine for a poll that was answered. */
 void lp__engine_cancel(lp__engine *engine, lp__waiter *waiter);
 
-/* Answers a poll that waits with a timeout, `closing` set. Not from within an answer. */
+/* Answers a poll that waits with a timeout, `closing` set; one that rests is left alone. Not from
+ * within an answer. */
 void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter);
 
 /* Answers all waiters that have something to be told: new events, timeouts; expires events. To be
@@ -116,12 +128,23 @@ void lp__engine_flush(lp__engine *engine, lp__now now);
  * comes in. */
 int64_t lp__engine_deadline(const lp__engine *engine);
 
-/* Answers every waiter with what it has to be told now, `closing` set. */
+/* Answers every waiter with what it has to be told now, `closing` set. A stream rests behind that,
+ * and is to be canceled; one that rests already is not answered. */
 void lp__engine_drain(lp__engine *engine, lp__now now);
 
 /* An answer that carried these events has been written whole: with delete-after-first they are
- * removed. The caller holds references to them (they may be of several categories). */
+ * removed. They may be of several categories. Within the answer its own array will do; later the
+ * caller holds references. */
 void lp__engine_retrieved(lp__engine *engine, lp__now now, lp_event *const *events, size_t count);
+
+/* ---- publish once ------------------------------------------------------- */
+
+/* The engine's idempotency keys (keys.h); their time is lp__engine_clock_ms. */
+struct lp__keys *lp__engine_keys(lp__engine *engine);
+/* What the engine's clock shows, milliseconds since the epoch. */
+int64_t lp__engine_clock_ms(lp__engine *engine, lp__now now);
+/* The visible event with this number, borrowed; NULL: it is not in its ring. */
+lp_event *lp__engine_find(lp__engine *engine, lp_str category, uint64_t seq);
 
 /* ---- what a store must be told ------------------------------------------ */
 
@@ -148,6 +171,7 @@ int lp__engine_replay_event(lp__engine *engine, lp__now now, lp_id id, lp_str ca
                             lp_str data);
 int lp__engine_replay_removal(lp__engine *engine, uint64_t seq);
 int lp__engine_replay_horizon(lp__engine *engine, lp_str category, uint64_t seq);
+int lp__engine_replay_idempotency(lp__engine *engine, lp__now now, const lp_idempotency *record);
 void lp__engine_replay_highest(lp__engine *engine, lp__now now, uint64_t seq);
 
 /* The store has told everything: applies removals and the bounds. To be called once, also after a

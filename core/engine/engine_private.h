@@ -1,8 +1,14 @@
 /* What the engine's files share: the engine itself, its categories and what they offer each other.
  *
  *   category.c   the table of categories, their rings and horizons, what is forgotten
- *   poll.c       waiters: who is answered what, and when
+ *   index.c      the categories in the order of their names, for prefixes
+ *   prefix.c     the prefixes that are waited for
+ *   topic.c      what can be waited for: a category or a prefix, asked alike
+ *   subscribe.c  waiters: what a query asks for, coming, resting and going
+ *   answer.c     what a waiter is answered
+ *   poll.c       who is answered, and when
  *   engine.c     stamping and resolving, bounds, expiry
+ *   once.c       publish once: keys, and what was published under them
  *   changes.c    what a store must be told
  *   replay.c     what a store tells */
 #ifndef LP_ENGINE_PRIVATE_H
@@ -11,29 +17,48 @@
 #include "clock.h"
 #include "engine.h"
 #include "event_prepare.h"
+#include "keys.h"
 
 /* How a poll reads: a poll with an id of ours sees all that is visible; one without can only say
  * which millisecond it has, so it is told of whole milliseconds alone (see lp__engine_settled_ms).
  */
 typedef enum lp__reading { LP__READS_VISIBLE, LP__READS_SETTLED, LP__READINGS } lp__reading;
 
+/* What can be waited for: a category, or all that begin with a prefix. */
+struct lp__topic {
+    lp__list waiters[LP__READINGS]; /* their interests */
+    size_t waiting;                 /* in these lists, on the way there, or resting */
+    uint64_t dirty_seq;             /* the first event since the last flush */
+    uint64_t unsettled_seq; /* the first event that its settled readers wait to be shown, or less */
+    uint64_t held_seq;   /* the first event that a settled reader is not shown at once, or less; 0:
+                            none */
+    lp__list dirty_link; /* has new events */
+    lp__list unsettled_link;
+    uint64_t mark; /* engine->marks when it was looked at last, so that nothing is taken twice */
+    bool is_prefix;
+};
+
+/* A place in the index of categories by name. */
+typedef struct lp__index_node {
+    lp__category *left, *right, *parent;
+    uint64_t newest, horizon; /* the highest of all below and of its own, unless it is stale */
+    bool stale;               /* then everything above is stale too */
+} lp__index_node;
+
 struct lp__category {
     lp__category *next_in_bucket;
     uint64_t hash;
+    lp__index_node node;
 
     lp_event **ring;
     size_t capacity, head, count;
     size_t reserved;  /* slots of pending events, and pins */
     uint64_t horizon; /* events up to here are gone */
+    uint64_t newest;  /* the last event of the ring; 0: it is empty */
     lp__heap_node by_age;
+    lp__topic topic;
+    uint64_t unmatched; /* engine->prefix_changes when no prefix matched it last */
 
-    lp__list waiters[LP__READINGS];
-    size_t waiting;         /* in these lists, or on the way there */
-    uint64_t dirty_seq;     /* the first event since the last flush */
-    uint64_t unsettled_seq; /* the first event that its settled readers wait to be shown */
-    uint64_t held_seq;   /* the first event that a settled reader is not shown at once; 0: none */
-    lp__list dirty_link; /* has new events */
-    lp__list unsettled_link;
     lp__list changed_link; /* its horizon has to be told to the store */
     lp__list idle_link;    /* nothing but a horizon is left of it */
     bool kept;             /* counts against categories_max */
@@ -43,6 +68,35 @@ struct lp__category {
     char name[];
 };
 
+/* A prefix that is waited for. It lives as long as that. */
+typedef struct lp__prefix {
+    lp__topic topic;
+    struct lp__prefix *next_in_bucket;
+    uint64_t hash;
+    size_t pins;
+    size_t len;
+    char text[];
+} lp__prefix;
+
+typedef struct lp__prefix_length {
+    size_t length, count; /* how many prefixes have it */
+} lp__prefix_length;
+
+typedef struct lp__prefixes {
+    lp__prefix **buckets;
+    size_t bucket_count, count;
+    lp__prefix_length *lengths; /* in rising order */
+    size_t length_count, length_capacity;
+} lp__prefixes;
+
+/* Events [at, end) of a ring that belong to an answer; `seq` is the first one's. While `end` is 0
+ * the ring has not been looked at, and `seq` may be less than that. */
+typedef struct lp__run {
+    uint64_t seq;
+    lp__category *category;
+    size_t at, end;
+} lp__run;
+
 struct lp__engine {
     lp__engine_options options;
     lp__clock clock;
@@ -50,6 +104,8 @@ struct lp__engine {
     uint64_t replayed_seq; /* the highest number of lives before this one */
     uint64_t first_seq;    /* the first one of this life; 0: none yet */
     uint64_t visible_seq;  /* the newest event that was made visible */
+    uint64_t flushed_seq;  /* the same at the last flush */
+    uint64_t begun_seq;    /* the same when this life began to serve */
     uint64_t floor;        /* the horizon of every category */
 
     lp__category **buckets;
@@ -62,7 +118,15 @@ struct lp__engine {
     lp__heap deadlines;
     lp__list fresh; /* waiters that came since the last flush */
     lp__list dirty, unsettled, changed, idle;
-    size_t waiting;
+    size_t waiting, interest_count;
+    lp__category *index; /* the categories that count, by name: the root */
+    lp__prefixes prefixes;
+    uint64_t prefix_changes; /* how many prefixes ever came to be waited for */
+    uint64_t marks;
+    lp__run *runs; /* room for the rings of an answer over several, and for its events */
+    size_t run_count, run_capacity;
+    lp_event **merged;
+    size_t merged_capacity;
     lp_event **scratch; /* room for an answer whose events wrap around the end of a ring */
     size_t scratch_capacity;
 
@@ -75,6 +139,8 @@ struct lp__engine {
     lp__block *replay_block;   /* NULL: none is open */
     size_t replay_block_bytes; /* of events, ever taken from blocks */
     bool replaying;
+
+    lp__keys keys;
 
     lp__engine_stats stats; /* the counters; gauges are filled in when asked for */
     size_t event_count, event_bytes;
@@ -106,6 +172,9 @@ int lp__category_reserve(lp__engine *engine, lp__category *category);
 void lp__category_push(lp__engine *engine, lp__category *category, lp_event *event);
 /* Removes the oldest event. */
 void lp__category_evict(lp__engine *engine, lp__category *category, lp_removal_reason reason);
+/* Removes the event of this number if it is there. */
+void lp__category_remove(lp__engine *engine, lp__category *category, uint64_t seq,
+                         lp_removal_reason reason);
 /* Removes the events for which `gone` says so, for `reason`. */
 void lp__category_filter(lp__engine *engine, lp__category *category,
                          bool (*gone)(const void *ctx, uint64_t seq), const void *ctx,
@@ -117,6 +186,93 @@ lp_event *lp__category_event(const lp__category *category, size_t i);
 size_t lp__category_find_after(const lp__category *category, uint64_t seq);
 /* The category with the oldest event of all, NULL when there are no events. */
 lp__category *lp__category_oldest(lp__engine *engine);
+
+/* ---- index.c ------------------------------------------------------------ */
+
+void lp__index_add(lp__engine *engine, lp__category *category);
+void lp__index_remove(lp__engine *engine, lp__category *category);
+/* Its newest event or its horizon has changed. */
+void lp__index_touch(lp__category *category);
+
+typedef struct lp__extent {
+    uint64_t newest, horizon; /* the highest of all categories that begin so */
+} lp__extent;
+lp__extent lp__index_extent(const lp__engine *engine, lp_str prefix);
+
+/* Visits the categories that begin so and have events behind `*after`, which the visitor may raise,
+ * until it says false; what it said last. Nothing may change meanwhile. */
+typedef bool (*lp__index_visitor)(void *ctx, lp__category *category);
+bool lp__index_visit(const lp__engine *engine, lp_str prefix, const uint64_t *after,
+                     lp__index_visitor visitor, void *ctx);
+
+/* ---- prefix.c ----------------------------------------------------------- */
+
+/* Finds or makes it; it is freed when it is released and nobody waits. NULL: out of memory. */
+lp__prefix *lp__prefix_get(lp__engine *engine, lp_str text);
+void lp__prefix_release(lp__engine *engine, lp__prefix *prefix);
+void lp__prefix_free_all(lp__engine *engine);
+
+/* The prefixes that are waited for and that a name begins with, the shortest first. Between two
+ * steps prefixes may come and go. */
+typedef struct lp__prefix_walk {
+    lp_str name;
+    uint64_t hash;
+    size_t at; /* the hash is of so many bytes */
+} lp__prefix_walk;
+lp__prefix_walk lp__prefix_walk_begin(const lp__engine *engine, lp_str name);
+/* NULL: there are no more. */
+lp__prefix *lp__prefix_walk_next(const lp__engine *engine, lp__prefix_walk *walk);
+
+/* ---- topic.c ------------------------------------------------------------ */
+
+void lp__topic_init(lp__topic *topic, bool is_prefix);
+/* It stays, whoever leaves, until it is unpinned. */
+void lp__topic_pin(lp__topic *topic);
+void lp__topic_unpin(lp__engine *engine, lp__topic *topic);
+/* One waiter less. */
+void lp__topic_leave(lp__engine *engine, lp__topic *topic);
+bool lp__topic_covers(const lp__topic *topic, const lp__category *category);
+/* The newest event; 0: there is none. */
+uint64_t lp__topic_newest(const lp__engine *engine, const lp__topic *topic);
+uint64_t lp__topic_horizon(const lp__engine *engine, const lp__topic *topic);
+/* The first event behind `seq`, or something less that is behind `seq`; 0: there is none. */
+uint64_t lp__topic_first_after(const lp__engine *engine, const lp__topic *topic, uint64_t seq);
+/* Whether there is an event behind `after`, up to `limit`. */
+bool lp__topic_has(const lp__engine *engine, const lp__topic *topic, uint64_t after,
+                   uint64_t limit);
+/* Before the newest `count` events up to `limit` of all the topics: the number that these are
+ * behind. LP_ENOMEM. */
+int lp__topics_position_of_last(lp__engine *engine, const lp__interest *interests,
+                                size_t interest_count, size_t count, uint64_t limit, uint64_t *out);
+/* The newest visible event has come to this category. */
+void lp__topics_mark_dirty(lp__engine *engine, lp__category *category);
+
+lp__category *lp__topic_category(const lp__topic *topic);
+lp__prefix *lp__topic_prefix(const lp__topic *topic);
+
+/* ---- subscribe.c -------------------------------------------------------- */
+
+enum {
+    LP__WAITER_SETTLED = 1 << 0,        /* see lp__reading */
+    LP__WAITER_HAS_CURSOR = 1 << 1,     /* is told of gaps */
+    LP__WAITER_FROM_ELSEWHERE = 1 << 2, /* its cursor was never given: a gap in any case */
+    LP__WAITER_HAS_PREFIX = 1 << 3
+};
+
+/* Takes the waiter out of everything; its topics may be gone afterwards. */
+void lp__waiter_leave(lp__engine *engine, lp__waiter *waiter);
+/* Takes it out of everything but its topics' counts. */
+void lp__waiter_rest(lp__engine *engine, lp__waiter *waiter);
+/* It waits, and does not rest. */
+bool lp__waiter_waits(const lp__waiter *waiter);
+
+/* ---- answer.c ----------------------------------------------------------- */
+
+/* Answers the waiter if there is something behind its position, up to `limit_seq`. One that came
+ * while newer events were not settled waits for these, unless it is `closing`. */
+bool lp__waiter_try(lp__engine *engine, lp__waiter *waiter, uint64_t limit_seq, bool closing);
+/* Answers it without events. */
+void lp__waiter_time_out(lp__engine *engine, lp__waiter *waiter, bool closing);
 
 /* ---- poll.c ------------------------------------------------------------- */
 

@@ -39,6 +39,7 @@ struct lp_event {
     uint8_t wire_start;
     uint8_t raw_category; /* kept behind `end` */
     uint32_t block_at;    /* where it is in a block (see block.h); 0: it is malloc's */
+    uint32_t visible_us;  /* the home loop's own */
     char text[];
 };
 
@@ -122,6 +123,7 @@ int lp__event_prepare_in(lp__block **block, lp_str category, lp_str data, lp_eve
         return LP_ENOMEM;
     event->end = end;
     event->seq = event->random = 0;
+    event->visible_us = 0;
     event->category_len = (uint16_t)category.len;
     event->wire_start = 0;
     event->raw_category = raw;
@@ -172,6 +174,16 @@ void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random)
     lp_id_format(lp_id_make(seq, random), id);
     at = put(at, id, LP_ID_TEXT_LEN);
     put(at, TAIL, sizeof(TAIL) - 1);
+}
+
+void lp__event_set_visible(lp_event *event, uint32_t mono_us)
+{
+    event->visible_us = mono_us != 0 ? mono_us : 1;
+}
+
+uint32_t lp__event_visible_us(const lp_event *event)
+{
+    return event->visible_us;
 }
 
 size_t lp__event_bytes(const lp_event *event)

@@ -1,20 +1,12 @@
-/* Polls: who is answered what, and when.
+/* Polls: who is answered, and when.
  *
  * A poll with an id of ours is answered as soon as there is a visible event behind its position. A
  * poll without one can name nothing finer than a millisecond in its next cursor, so it is told of a
  * millisecond only once that is settled: over, and with no event of it still pending. Then no later
  * event can hide behind the cursor. */
-#include <string.h>
-
 #include "engine_private.h"
 
 enum { HOLD_MAX_MS = 100 };
-
-enum {
-    READS_SETTLED = 1 << 0,
-    HAS_CURSOR = 1 << 1,    /* is told of gaps */
-    FROM_ELSEWHERE = 1 << 2 /* its cursor is above every number known: a gap in any case */
-};
 
 int64_t lp__engine_settled_ms(const lp__engine *engine)
 {
@@ -34,280 +26,167 @@ static bool holds(const lp__engine *engine)
     return engine->clock.ms - lp__engine_settled_ms(engine) <= HOLD_MAX_MS;
 }
 
-/* ---- coming and going --------------------------------------------------- */
+/* ---- the waiters of one topic ------------------------------------------- */
 
-/* What a cursor has: everything up to this number. */
-static uint64_t cursor_of(const lp__engine *engine, const lp_query *query)
+static lp__waiter *waiter_of(lp__list *link)
 {
-    int64_t ms_max = (INT64_C(1) << 48) - 1;
-    int64_t ms = query->since_ms < 0 ? 0 : query->since_ms > ms_max ? ms_max : query->since_ms;
-    uint64_t none_of_it = ms == 0 ? 0 : lp_seq_first(ms) - 1;
-    if (!query->has_last_id)
-        return lp_seq_last(ms);
-    if (lp_id_version(query->last_id) != 7)
-        return none_of_it;
-    uint64_t seq = lp_id_seq(query->last_id);
-    if (lp_seq_ms(seq) == ms)
-        return seq;
-    if (lp_seq_ms(seq) < ms)
-        return none_of_it;
-    /* A timeout's timestamp stays 1 ms behind what is pending, and so may lie 1 ms behind the last
-     * id of a client that keeps it. Then the id tells more exactly what it has. */
-    bool from_timeout = lp_seq_ms(seq) == ms + 1 && seq <= engine->clock.last_seq;
-    return from_timeout ? seq : lp_seq_last(ms);
-}
-
-/* An id that this store does not know: above every number, or between what was replayed and what
- * this life gave out first. It is of a life that was lost, or of another store. */
-static bool was_never_given(const lp__engine *engine, uint64_t seq)
-{
-    bool between_lives =
-        engine->replayed_seq != 0 && seq > engine->replayed_seq && seq < engine->first_seq;
-    return between_lives || seq > engine->clock.last_seq;
-}
-
-int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query, int64_t timeout_ms,
-                         lp__waiter *waiter)
-{
-    if (engine->waiting >= engine->options.waiters_max)
-        return LP_EFULL;
-    if (lp__heap_reserve(&engine->deadlines, engine->waiting + 1) != LP_OK)
-        return LP_ENOMEM;
-    lp__category *category = lp__category_get(engine, query->category);
-    if (category == NULL)
-        return LP_ENOMEM;
-    lp__list_unlink(&category->idle_link);
-    category->waiting++;
-    engine->waiting++;
-    lp__clock_read(&engine->clock, now);
-
-    bool has_seq = query->has_since && query->has_last_id && lp_id_version(query->last_id) == 7;
-    waiter->category = category;
-    waiter->flags = (uint8_t)((has_seq ? 0 : READS_SETTLED) | (query->has_since ? HAS_CURSOR : 0));
-    if (has_seq && was_never_given(engine, lp_id_seq(query->last_id)))
-        waiter->flags |= FROM_ELSEWHERE;
-    waiter->cursor = query->has_since ? cursor_of(engine, query) : 0;
-    waiter->position = query->has_since && waiter->cursor < engine->visible_seq
-                           ? waiter->cursor
-                           : engine->visible_seq;
-    waiter->target = 0;
-    waiter->deadline.index = LP__HEAP_NONE;
-    lp__heap_push(&engine->deadlines, &waiter->deadline, (uint64_t)(now.mono_ms + timeout_ms));
-    lp__list_push_back(&engine->fresh, &waiter->link);
-    return LP_OK;
-}
-
-lp_id lp__engine_position(const lp__engine *engine, const lp__waiter *waiter)
-{
-    (void)waiter;
-    return lp_id_make(engine->visible_seq, 0);
-}
-
-/* Takes the waiter out of everything; its category may be gone afterwards. */
-static void leave(lp__engine *engine, lp__waiter *waiter)
-{
-    lp__category *category = waiter->category;
-    waiter->category = NULL;
-    lp__list_unlink(&waiter->link);
-    lp__heap_remove(&engine->deadlines, &waiter->deadline);
-    engine->waiting--;
-    category->waiting--;
-    if (category->waiting == 0) {
-        lp__list_unlink(&category->dirty_link);
-        lp__list_unlink(&category->unsettled_link);
-    }
-    lp__category_release(engine, category);
-}
-
-void lp__engine_cancel(lp__engine *engine, lp__waiter *waiter)
-{
-    if (waiter->category != NULL)
-        leave(engine, waiter);
-}
-
-/* ---- answers ------------------------------------------------------------ */
-
-/* How many of the events [first, limit) fit an answer. A settled reader gets whole milliseconds,
- * even where a single one is beyond the bound. */
-static size_t cut(const lp__engine *engine, const lp__waiter *waiter, size_t first, size_t limit)
-{
-    const lp__category *category = waiter->category;
-    size_t bytes = 0, whole = first;
-    for (size_t i = first; i < limit; i++) {
-        const lp_event *event = lp__category_event(category, i);
-        if (!(waiter->flags & READS_SETTLED) ||
-            (i > first && lp_event_timestamp_ms(event) !=
-                              lp_event_timestamp_ms(lp__category_event(category, i - 1))))
-            whole = i;
-        bytes += lp_event_wire(event).len + 1;
-        if (bytes > engine->options.answer_bytes_max && whole > first)
-            return whole;
-    }
-    return limit;
-}
-
-/* Whether events that the poll asks for are gone. One without a cursor asks for what comes while it
- * waits. */
-static bool misses_history(const lp__engine *engine, const lp__waiter *waiter)
-{
-    uint64_t horizon = waiter->category->horizon;
-    if (!(waiter->flags & HAS_CURSOR))
-        return waiter->position < horizon;
-    return waiter->flags & FROM_ELSEWHERE || waiter->cursor < horizon ||
-           waiter->cursor < engine->floor;
-}
-
-static void answer_with(lp__engine *engine, lp__waiter *waiter, size_t first, size_t end,
-                        bool closing)
-{
-    lp__category *category = waiter->category;
-    size_t count = end - first;
-    lp_answer answer = {
-        .events = category->ring,
-        .event_count = count,
-        .timestamp_ms = lp__engine_settled_ms(engine),
-        .gap = misses_history(engine, waiter),
-        .closing = closing,
-    };
-    if (count > 0) {
-        size_t start = category->head + first;
-        if (start >= category->capacity)
-            start -= category->capacity;
-        answer.events = category->ring + start;
-        if (start + count > category->capacity) {
-            size_t before_wrap = category->capacity - start;
-            memcpy(engine->scratch, answer.events, before_wrap * sizeof(lp_event *));
-            memcpy(engine->scratch + before_wrap, category->ring,
-                   (count - before_wrap) * sizeof(lp_event *));
-            answer.events = engine->scratch;
-        }
-        engine->stats.delivered += count;
-    } else if (!closing) {
-        engine->stats.timed_out++;
-    }
-    engine->stats.answered++;
-    category->reserved++; /* the ring stays while the answer is read */
-    leave(engine, waiter);
-    waiter->answer(waiter, &answer);
-    category->reserved--;
-    lp__category_release(engine, category);
-}
-
-/* Answers the waiter if there is something behind its position, up to `limit_seq`. One that came
- * while newer events were not settled waits for these: whoever publishes and then polls finds all
- * of it in one answer. */
-static bool try_answer(lp__engine *engine, lp__waiter *waiter, uint64_t limit_seq, bool closing)
-{
-    const lp__category *category = waiter->category;
-    size_t first = lp__category_find_after(category, waiter->position);
-    if (first == category->count || (waiter->target > limit_seq && !closing))
-        return false;
-    size_t limit = category->count;
-    if (waiter->flags & READS_SETTLED)
-        limit = lp__category_find_after(category, limit_seq);
-    if (first >= limit)
-        return false;
-    answer_with(engine, waiter, first, cut(engine, waiter, first, limit), closing);
-    return true;
+    return LP__CONTAINER(link, lp__interest, link)->waiter;
 }
 
 /* Tries all waiters of one list. Those that stay, stay in their order. */
-static void try_list(lp__engine *engine, lp__category *category, lp__list *list, uint64_t limit_seq)
+static void try_list(lp__engine *engine, lp__topic *topic, lp__list *list, uint64_t limit_seq)
 {
     lp__list these;
     lp__list_take(list, &these);
-    category->reserved++;
+    lp__topic_pin(topic);
     while (!lp__list_is_empty(&these)) {
-        lp__waiter *waiter = LP__CONTAINER(these.next, lp__waiter, link);
-        lp__list_unlink(&waiter->link);
-        if (!try_answer(engine, waiter, limit_seq, false))
-            lp__list_push_back(list, &waiter->link);
+        lp__list *link = these.next;
+        lp__list_unlink(link);
+        if (!lp__waiter_try(engine, waiter_of(link), limit_seq, false))
+            lp__list_push_back(list, link);
     }
-    category->reserved--;
+    lp__topic_unpin(engine, topic);
 }
 
 /* Its settled readers have something to wait for from event `seq` on. */
-static void await_settling(lp__engine *engine, lp__category *category, uint64_t seq)
+static void await_settling(lp__engine *engine, lp__topic *topic, uint64_t seq)
 {
-    if (lp__list_is_empty(&category->unsettled_link)) {
-        lp__list_push_back(&engine->unsettled, &category->unsettled_link);
-        category->unsettled_seq = seq;
-    } else if (seq < category->unsettled_seq) {
-        category->unsettled_seq = seq;
+    if (lp__list_is_empty(&topic->unsettled_link)) {
+        lp__list_push_back(&engine->unsettled, &topic->unsettled_link);
+        topic->unsettled_seq = seq;
+    } else if (seq < topic->unsettled_seq) {
+        topic->unsettled_seq = seq;
     }
 }
 
-static uint64_t first_seq_after(const lp__category *category, uint64_t seq)
+/* The newest event of all that it asks for; 0: there is none. */
+static uint64_t newest_for(const lp__engine *engine, const lp__waiter *waiter)
 {
-    size_t i = lp__category_find_after(category, seq);
-    return i == category->count ? 0 : lp_event_seq(lp__category_event(category, i));
+    uint64_t newest = 0;
+    for (size_t i = 0; i < waiter->interest_count; i++) {
+        uint64_t seq = lp__topic_newest(engine, waiter->interests[i].topic);
+        if (seq > newest)
+            newest = seq;
+    }
+    return newest;
 }
 
-/* What is there has to do: they do not wait for what they found when they came. */
-static void drop_targets(const lp__list *list)
+/* What is there has to do: they do not wait for what they found when they came. `all` of them, or
+ * those for whom that is gone; whether some still wait for it. */
+static bool drop_targets(const lp__engine *engine, const lp__list *list, uint64_t settled_seq,
+                         bool all)
 {
-    for (lp__list *at = list->next; at != list; at = at->next)
-        LP__CONTAINER(at, lp__waiter, link)->target = 0;
+    bool some_left = false;
+    for (lp__list *at = list->next; at != list; at = at->next) {
+        lp__waiter *waiter = waiter_of(at);
+        if (waiter->target > settled_seq && !all && newest_for(engine, waiter) >= waiter->target)
+            some_left = true;
+        else
+            waiter->target = 0;
+    }
+    return some_left;
 }
 
-/* Tries those of the category that came since the last flush. */
-static void try_fresh(lp__engine *engine, lp__category *category, uint64_t settled_seq)
+/* ---- a ring that is about to lose what they were not shown --------------- */
+
+static bool press_topic(lp__engine *engine, lp__topic *topic, uint64_t oldest, uint64_t settled_seq)
+{
+    bool dirty = !lp__list_is_empty(&topic->dirty_link) && topic->dirty_seq <= oldest;
+    bool unsettled = !lp__list_is_empty(&topic->unsettled_link) && topic->unsettled_seq <= oldest;
+    bool held = topic->held_seq != 0 && topic->held_seq <= oldest;
+    bool settled = (dirty || unsettled || held) && oldest <= settled_seq;
+    if (!dirty && !settled)
+        return false;
+    lp__topic_pin(topic);
+    if (dirty)
+        try_list(engine, topic, &topic->waiters[LP__READS_VISIBLE], settled_seq);
+    if (settled) {
+        drop_targets(engine, &topic->waiters[LP__READS_SETTLED], settled_seq, true);
+        topic->held_seq = 0;
+        try_list(engine, topic, &topic->waiters[LP__READS_SETTLED], settled_seq);
+    }
+    lp__topic_unpin(engine, topic);
+    return true;
+}
+
+static bool asks_for(const lp__waiter *waiter, const lp__category *category)
+{
+    for (size_t i = 0; i < waiter->interest_count; i++) {
+        if (lp__topic_covers(waiter->interests[i].topic, category))
+            return true;
+    }
+    return false;
+}
+
+/* Tries those that came since the last flush and would lose the event `oldest` of the category. */
+static void try_fresh(lp__engine *engine, const lp__category *category, uint64_t oldest,
+                      uint64_t settled_seq)
 {
     lp__list these;
     lp__list_take(&engine->fresh, &these);
     while (!lp__list_is_empty(&these)) {
-        lp__waiter *waiter = LP__CONTAINER(these.next, lp__waiter, link);
-        lp__list_unlink(&waiter->link);
-        if (waiter->category != category || !try_answer(engine, waiter, settled_seq, false))
-            lp__list_push_back(&engine->fresh, &waiter->link);
+        lp__list *link = these.next;
+        lp__waiter *waiter = waiter_of(link);
+        lp__list_unlink(link);
+        bool loses_it = waiter->position < oldest && asks_for(waiter, category);
+        if (!loses_it || !lp__waiter_try(engine, waiter, settled_seq, false))
+            lp__list_push_back(&engine->fresh, link);
     }
 }
 
 void lp__poll_press(lp__engine *engine, lp__category *category)
 {
+    if (category->topic.waiting == 0 && engine->prefixes.count == 0)
+        return;
+    uint64_t oldest = lp_event_seq(lp__category_event(category, 0));
+    bool is_shown = lp__list_is_empty(&engine->dirty) || oldest <= engine->flushed_seq;
+    if (is_shown && lp__list_is_empty(&engine->unsettled))
+        return; /* the last flush has shown it to everybody */
     /* Settled readers are told of whole milliseconds even now: the rest of one would hide behind
      * their next cursor, and be lost without a gap. So what they lose here is told as a gap. */
     uint64_t settled_seq = lp_seq_last(lp__engine_settled_ms(engine));
-    uint64_t oldest = lp_event_seq(lp__category_event(category, 0));
-    bool dirty = !lp__list_is_empty(&category->dirty_link) && category->dirty_seq <= oldest;
-    bool unsettled =
-        !lp__list_is_empty(&category->unsettled_link) && category->unsettled_seq <= oldest;
-    bool held = category->held_seq != 0 && category->held_seq <= oldest;
-    bool settled = (dirty || unsettled || held) && oldest <= settled_seq;
-    if (!dirty && !settled)
-        return;
     category->reserved++;
-    if (dirty)
-        try_list(engine, category, &category->waiters[LP__READS_VISIBLE], settled_seq);
-    if (settled) {
-        drop_targets(&category->waiters[LP__READS_SETTLED]);
-        category->held_seq = 0;
-        try_list(engine, category, &category->waiters[LP__READS_SETTLED], settled_seq);
-    }
-    try_fresh(engine, category, settled_seq);
+    bool pressed = press_topic(engine, &category->topic, oldest, settled_seq);
+    lp_str name = {category->name, category->name_len};
+    lp__prefix_walk walk = lp__prefix_walk_begin(engine, name);
+    lp__prefix *prefix;
+    while ((prefix = lp__prefix_walk_next(engine, &walk)) != NULL)
+        pressed |= press_topic(engine, &prefix->topic, oldest, settled_seq);
+    if (pressed)
+        try_fresh(engine, category, oldest, settled_seq);
     category->reserved--;
     lp__category_release(engine, category);
 }
 
 /* ---- flush -------------------------------------------------------------- */
 
+/* Lets a settled reader that could not be answered be tried again when there is something more. */
+static void park_settled(lp__engine *engine, const lp__waiter *waiter, lp__topic *topic,
+                         uint64_t settled_seq)
+{
+    uint64_t known = waiter->position > settled_seq ? waiter->position : settled_seq;
+    uint64_t unseen = lp__topic_first_after(engine, topic, known);
+    if (unseen != 0)
+        await_settling(engine, topic, unseen);
+    else if (waiter->target == 0)
+        return;
+    uint64_t held = lp__topic_first_after(engine, topic, waiter->position);
+    if (held != 0 && (topic->held_seq == 0 || held < topic->held_seq))
+        topic->held_seq = held;
+}
+
 /* Lets a poll wait that could not be answered. */
 static void park(lp__engine *engine, lp__waiter *waiter, uint64_t settled_seq)
 {
-    lp__category *category = waiter->category;
-    bool settled = waiter->flags & READS_SETTLED;
-    lp__list_push_back(&category->waiters[settled ? LP__READS_SETTLED : LP__READS_VISIBLE],
-                       &waiter->link);
-    if (!settled)
-        return;
-    uint64_t known = waiter->position > settled_seq ? waiter->position : settled_seq;
-    uint64_t unseen = first_seq_after(category, known);
-    if (unseen == 0)
-        return;
-    await_settling(engine, category, unseen);
-    uint64_t held = first_seq_after(category, waiter->position);
-    if (category->held_seq == 0 || held < category->held_seq)
-        category->held_seq = held;
+    bool settled = waiter->flags & LP__WAITER_SETTLED;
+    for (size_t i = 0; i < waiter->interest_count; i++) {
+        lp__interest *interest = &waiter->interests[i];
+        lp__topic *topic = interest->topic;
+        lp__list_push_back(&topic->waiters[settled ? LP__READS_SETTLED : LP__READS_VISIBLE],
+                           &interest->link);
+        if (settled)
+            park_settled(engine, waiter, topic, settled_seq);
+    }
 }
 
 static void flush_fresh(lp__engine *engine, uint64_t settled_seq)
@@ -315,12 +194,12 @@ static void flush_fresh(lp__engine *engine, uint64_t settled_seq)
     lp__list these;
     lp__list_take(&engine->fresh, &these);
     while (!lp__list_is_empty(&these)) {
-        lp__waiter *waiter = LP__CONTAINER(these.next, lp__waiter, link);
-        lp__category *category = waiter->category;
-        lp__list_unlink(&waiter->link);
-        if (waiter->flags & READS_SETTLED && category->count > 0 && holds(engine))
-            waiter->target = lp_event_seq(lp__category_event(category, category->count - 1));
-        if (!try_answer(engine, waiter, settled_seq, false))
+        lp__list *link = these.next;
+        lp__waiter *waiter = waiter_of(link);
+        lp__list_unlink(link);
+        if (waiter->flags & LP__WAITER_SETTLED && holds(engine))
+            waiter->target = newest_for(engine, waiter);
+        if (!lp__waiter_try(engine, waiter, settled_seq, false))
             park(engine, waiter, settled_seq);
     }
 }
@@ -330,22 +209,34 @@ static void flush_dirty(lp__engine *engine)
     lp__list these;
     lp__list_take(&engine->dirty, &these);
     while (!lp__list_is_empty(&these)) {
-        lp__category *category = LP__CONTAINER(these.next, lp__category, dirty_link);
-        lp__list_unlink(&category->dirty_link);
-        category->reserved++;
-        try_list(engine, category, &category->waiters[LP__READS_VISIBLE], UINT64_MAX);
-        lp__list *settled = &category->waiters[LP__READS_SETTLED];
-        if (!lp__list_is_empty(settled)) {
-            /* every settled reader that waits has position in common with the others or is behind
-             */
-            lp__waiter *waiter = LP__CONTAINER(settled->next, lp__waiter, link);
-            uint64_t unseen = first_seq_after(category, waiter->position);
-            if (unseen != 0)
-                await_settling(engine, category, unseen);
-        }
-        category->reserved--;
-        lp__category_release(engine, category);
+        lp__topic *topic = LP__CONTAINER(these.next, lp__topic, dirty_link);
+        lp__list_unlink(&topic->dirty_link);
+        lp__topic_pin(topic);
+        try_list(engine, topic, &topic->waiters[LP__READS_VISIBLE], UINT64_MAX);
+        /* Those that came after the event have been told what to wait for, and are behind the
+         * others in the list: if the first is one of them, all are. */
+        lp__list *settled = &topic->waiters[LP__READS_SETTLED];
+        if (!lp__list_is_empty(settled) && waiter_of(settled->next)->position < topic->dirty_seq)
+            await_settling(engine, topic, topic->dirty_seq);
+        lp__topic_unpin(engine, topic);
     }
+}
+
+static void settle(lp__engine *engine, lp__topic *topic, bool held_too_long, uint64_t settled_seq)
+{
+    lp__list *settled = &topic->waiters[LP__READS_SETTLED];
+    try_list(engine, topic, settled, settled_seq);
+    uint64_t unseen = lp__topic_first_after(engine, topic, settled_seq);
+    if (topic->held_seq != 0 && (held_too_long || unseen == 0)) {
+        /* what they waited for takes too long, or was removed */
+        if (!drop_targets(engine, settled, settled_seq, held_too_long))
+            topic->held_seq = 0;
+        try_list(engine, topic, settled, settled_seq);
+    }
+    if (lp__list_is_empty(settled))
+        topic->held_seq = unseen = 0;
+    if (unseen != 0)
+        await_settling(engine, topic, unseen);
 }
 
 static void flush_settled(lp__engine *engine, uint64_t settled_seq)
@@ -353,45 +244,31 @@ static void flush_settled(lp__engine *engine, uint64_t settled_seq)
     lp__list these;
     lp__list_take(&engine->unsettled, &these);
     while (!lp__list_is_empty(&these)) {
-        lp__category *category = LP__CONTAINER(these.next, lp__category, unsettled_link);
-        lp__list_unlink(&category->unsettled_link);
-        bool held_too_long = category->held_seq != 0 && !holds(engine);
-        if (category->unsettled_seq > settled_seq && !held_too_long) {
-            lp__list_push_back(&engine->unsettled, &category->unsettled_link);
+        lp__topic *topic = LP__CONTAINER(these.next, lp__topic, unsettled_link);
+        lp__list_unlink(&topic->unsettled_link);
+        bool held_too_long = topic->held_seq != 0 && !holds(engine);
+        if (topic->unsettled_seq > settled_seq && !held_too_long) {
+            lp__list_push_back(&engine->unsettled, &topic->unsettled_link);
             continue;
         }
-        category->reserved++;
-        lp__list *settled = &category->waiters[LP__READS_SETTLED];
-        try_list(engine, category, settled, settled_seq);
-        uint64_t unseen = first_seq_after(category, settled_seq);
-        if (category->held_seq != 0 && (held_too_long || unseen == 0)) {
-            drop_targets(settled); /* what they waited for takes too long, or was removed */
-            category->held_seq = 0;
-            try_list(engine, category, settled, settled_seq);
-        }
-        if (lp__list_is_empty(settled))
-            category->held_seq = unseen = 0;
-        if (unseen != 0)
-            await_settling(engine, category, unseen);
-        category->reserved--;
-        lp__category_release(engine, category);
+        lp__topic_pin(topic);
+        settle(engine, topic, held_too_long, settled_seq);
+        lp__topic_unpin(engine, topic);
     }
 }
 
-void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter)
+static lp__waiter *next_deadline(const lp__engine *engine)
 {
-    lp__clock_read(&engine->clock, now);
-    if (waiter->category != NULL)
-        answer_with(engine, waiter, 0, 0, true);
+    return LP__CONTAINER(engine->deadlines.slots[0].node, lp__waiter, deadline);
 }
 
 static void flush_timeouts(lp__engine *engine, int64_t mono_ms, uint64_t settled_seq)
 {
     while (engine->deadlines.count > 0 && engine->deadlines.slots[0].key <= (uint64_t)mono_ms) {
-        lp__waiter *waiter = LP__CONTAINER(engine->deadlines.slots[0].node, lp__waiter, deadline);
+        lp__waiter *waiter = next_deadline(engine);
         waiter->target = 0;
-        if (!try_answer(engine, waiter, settled_seq, false))
-            answer_with(engine, waiter, 0, 0, false);
+        if (!lp__waiter_try(engine, waiter, settled_seq, false))
+            lp__waiter_time_out(engine, waiter, false);
     }
 }
 
@@ -404,6 +281,25 @@ void lp__engine_flush(lp__engine *engine, lp__now now)
     flush_dirty(engine);
     flush_settled(engine, settled_seq);
     flush_timeouts(engine, now.mono_ms, settled_seq);
+    engine->flushed_seq = engine->visible_seq;
+}
+
+void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter)
+{
+    lp__clock_read(&engine->clock, now);
+    if (lp__waiter_waits(waiter))
+        lp__waiter_time_out(engine, waiter, true);
+}
+
+void lp__engine_drain(lp__engine *engine, lp__now now)
+{
+    lp__clock_read(&engine->clock, now);
+    uint64_t settled_seq = lp_seq_last(lp__engine_settled_ms(engine));
+    while (engine->deadlines.count > 0) {
+        lp__waiter *waiter = next_deadline(engine);
+        if (!lp__waiter_try(engine, waiter, settled_seq, true))
+            lp__waiter_time_out(engine, waiter, true);
+    }
 }
 
 static int64_t sooner(int64_t a, int64_t b)
@@ -433,15 +329,4 @@ int64_t lp__engine_deadline(const lp__engine *engine)
         deadline = sooner(deadline, now + left + EXPIRY_GRAIN_MS);
     }
     return deadline;
-}
-
-void lp__engine_drain(lp__engine *engine, lp__now now)
-{
-    lp__clock_read(&engine->clock, now);
-    uint64_t settled_seq = lp_seq_last(lp__engine_settled_ms(engine));
-    while (engine->deadlines.count > 0) {
-        lp__waiter *waiter = LP__CONTAINER(engine->deadlines.slots[0].node, lp__waiter, deadline);
-        if (!try_answer(engine, waiter, settled_seq, true))
-            answer_with(engine, waiter, 0, 0, true);
-    }
 }

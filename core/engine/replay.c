@@ -123,6 +123,7 @@ int lp__engine_replay_horizon(lp__engine *engine, lp_str name, uint64_t seq)
     if (seq > category->horizon) {
         up_to limit = {seq};
         category->horizon = seq;
+        lp__index_touch(category);
         lp__category_filter(engine, category, is_up_to, &limit, LP_REMOVED_REPLAY);
     }
     category->reserved--;
@@ -186,10 +187,12 @@ void lp__engine_replay_end(lp__engine *engine, lp__now now)
            (engine->event_count > 0 && engine->event_bytes > engine->options.events_bytes_max))
         lp__category_evict(engine, lp__category_oldest(engine), LP_REMOVED_BOUND);
     lp__engine_expire(engine);
+    /* positions that are told from here on must not lie below the floor: they are no gap */
+    lp__clock_pass(&engine->clock, engine->floor);
     /* The life before may have told that the last number's millisecond is settled: nothing more
      * comes in it. */
     if (engine->clock.last_seq > 0)
         lp__clock_pass(&engine->clock, lp_seq_last(lp_seq_ms(engine->clock.last_seq)));
-    engine->visible_seq = engine->replayed_seq = engine->clock.last_seq;
+    engine->visible_seq = engine->replayed_seq = engine->begun_seq = engine->clock.last_seq;
     engine->replaying = false;
 }

@@ -1,62 +1,55 @@
 /* The flavour "libh2o on libuv" of loop.h: the listener, its connections, and the bounds of their
  * number and of what their requests hold. Home loop only. */
-#include "loop.h"
+#include "connection_uv.h"
 
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
-#define BACKLOG       1024
-#define KEEPALIVE_S   60
-#define LINGERING_MAX 256 /* refused connections that wait for their client to close */
-#define LINGER_MS     2000
-#define SWEEP_MS      100 /* how often the connections are looked at, while there are any */
+#define BACKLOG            1024
+#define KEEPALIVE_S        60
+#define LINGERING_MAX      256 /* refused connections that wait for their client to close */
+#define KERNEL_PATIENCE_MS 5000
+#define LINGER_MS          2000
+#define SWEEP_MS           100 /* how often the connections are looked at, while there are any */
 
-struct lp__listener {
-    uv_tcp_t tcp;
-    uv_timer_t sweep; /* of what they hold, and of those that linger */
-    lp__listener_options options;
-    lp__list connections; /* served by libh2o */
-    lp__list lingering;   /* refused, until their client has read why */
-    size_t connection_count, lingering_count;
-    int open_handles; /* of the listener itself */
-    bool stopped;
-    char discarded[512];
-};
+static void on_listener_closed(uv_handle_t *handle);
 
-typedef struct connection {
-    uv_tcp_t tcp; /* its `data` is libh2o's while it serves the connection */
-    lp__listener *listener;
-    lp__list link;
-    h2o_socket_t *socket; /* libh2o's; NULL in one that lingers */
-    uint64_t since_ms;    /* of one that lingers */
-    bool refused;
-    bool cut; /* for what it held */
-} connection;
-
+/* Connections of TLS need `prepare` to the last. */
 static void tell_when_empty(lp__listener *listener)
 {
-    if (listener->stopped && !listener->open_handles && !listener->connection_count &&
-        !listener->lingering_count)
+    if (!listener->stopped || listener->connection_count || listener->lingering_count)
+        return;
+    if (!uv_is_closing((uv_handle_t *)&listener->tls_group.prepare))
+        uv_close((uv_handle_t *)&listener->tls_group.prepare, on_listener_closed);
+    else if (!listener->open_handles)
         listener->options.empty(listener->options.ctx);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    lp__listener *listener = handle->data;
+    listener->open_handles--;
+    tell_when_empty(listener);
 }
 
 /* libh2o calls this when it has closed the connection; ours end here too. */
 static void on_connection_closed(uv_handle_t *handle)
 {
-    connection *conn = LP__CONTAINER(handle, connection, tcp);
+    lp__connection *conn = LP__CONTAINER(handle, lp__connection, tcp);
     lp__listener *listener = conn->listener;
     lp__list_unlink(&conn->link);
-    if (conn->refused)
+    if (conn->refused) {
         listener->lingering_count--;
-    else
+    } else {
         listener->connection_count--;
+        listener->options.closed(listener->options.ctx, conn->tls && lp__tls_end(conn->tls));
+    }
     free(conn);
     tell_when_empty(listener);
 }
 
-static int descriptor_of(connection *conn)
+static int descriptor_of(lp__connection *conn)
 {
     uv_os_fd_t fd;
     return uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0 ? fd : -1;
@@ -66,15 +59,15 @@ static int descriptor_of(connection *conn)
 
 /* Closing a socket with unread bytes resets the connection, and the client may lose the answer that
  * says why. So it is read from until its client closes, for a bounded time and in bounded number.
- */
+ * Under TLS there is nobody yet to be told anything: it is closed. */
 static void on_unwanted_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
-    lp__listener *listener = LP__CONTAINER(handle, connection, tcp)->listener;
+    lp__listener *listener = LP__CONTAINER(handle, lp__connection, tcp)->listener;
     (void)suggested;
     *buf = uv_buf_init(listener->discarded, sizeof(listener->discarded));
 }
 
-static void close_refused(connection *conn)
+static void close_refused(lp__connection *conn)
 {
     if (!uv_is_closing((uv_handle_t *)&conn->tcp))
         uv_close((uv_handle_t *)&conn->tcp, on_connection_closed);
@@ -84,20 +77,20 @@ static void on_unwanted_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *b
 {
     (void)buf;
     if (len < 0)
-        close_refused(LP__CONTAINER(stream, connection, tcp));
+        close_refused(LP__CONTAINER(stream, lp__connection, tcp));
 }
 
 static void close_lingering(lp__listener *listener)
 {
     uint64_t now = uv_now(listener->tcp.loop);
     for (lp__list *at = listener->lingering.next; at != &listener->lingering; at = at->next) {
-        connection *conn = LP__CONTAINER(at, connection, link);
+        lp__connection *conn = LP__CONTAINER(at, lp__connection, link);
         if (now - conn->since_ms >= LINGER_MS)
             close_refused(conn);
     }
 }
 
-static void refuse(lp__listener *listener, connection *conn)
+static void refuse(lp__listener *listener, lp__connection *conn)
 {
     lp_str answer = listener->options.refusal;
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)answer.base, (unsigned)answer.len);
@@ -105,6 +98,11 @@ static void refuse(lp__listener *listener, connection *conn)
     conn->since_ms = uv_now(listener->tcp.loop);
     lp__list_push_back(&listener->lingering, &conn->link);
     listener->lingering_count++;
+    listener->options.refused(listener->options.ctx);
+    if (listener->tls) {
+        close_refused(conn);
+        return;
+    }
     uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
     shutdown(descriptor_of(conn), SHUT_WR);
     if (listener->lingering_count > LINGERING_MAX ||
@@ -119,19 +117,20 @@ static void refuse(lp__listener *listener, connection *conn)
  * what any connection costs. */
 #define COUNTED_FROM ((size_t)4 * H2O_SOCKET_INITIAL_INPUT_BUFFER_SIZE)
 
-static size_t held_by(const connection *conn)
+static size_t held_by(const lp__connection *conn)
 {
-    const h2o_buffer_t *input = conn->socket->input;
-    return input->bytes && input->capacity >= COUNTED_FROM ? input->capacity : 0;
+    const h2o_buffer_t *input = conn->socket->input; /* under TLS, what has been decrypted */
+    size_t held = input->bytes && input->capacity >= COUNTED_FROM ? input->capacity : 0;
+    return held + (conn->tls ? lp__tls_held(conn->tls) : 0);
 }
 
 /* libh2o has disposed of the socket, or will: very soon, or for a publish when it is decided. */
-static bool is_ending(const connection *conn)
+static bool is_ending(const lp__connection *conn)
 {
     return conn->cut || uv_is_closing((const uv_handle_t *)&conn->tcp);
 }
 
-static void cut(connection *conn)
+static void cut(lp__connection *conn)
 {
     conn->cut = true;
     lp__socket_abort(descriptor_of(conn));
@@ -153,7 +152,7 @@ static bool has_empty_line(const char *bytes, size_t len)
 
 /* libh2o reads up to 400 KB of headers before it gives up or calls us. A connection that it does
  * not read from has sent a whole request. */
-static bool has_endless_headers(const connection *conn)
+static bool has_endless_headers(const lp__connection *conn)
 {
     const h2o_buffer_t *input = conn->socket->input;
     size_t max = conn->listener->options.header_bytes_max;
@@ -168,7 +167,7 @@ static void cut_largest(lp__listener *listener, size_t held, size_t largest)
     for (size_t class = largest; held > max && class >= COUNTED_FROM; class /= 2) {
         lp__list *at = listener->connections.next;
         for (; held > max && at != &listener->connections; at = at->next) {
-            connection *conn = LP__CONTAINER(at, connection, link);
+            lp__connection *conn = LP__CONTAINER(at, lp__connection, link);
             if (is_ending(conn) || held_by(conn) < class)
                 continue;
             held -= held_by(conn);
@@ -181,7 +180,7 @@ static void bound_requests(lp__listener *listener)
 {
     size_t held = 0, largest = 0;
     for (lp__list *at = listener->connections.next; at != &listener->connections; at = at->next) {
-        connection *conn = LP__CONTAINER(at, connection, link);
+        lp__connection *conn = LP__CONTAINER(at, lp__connection, link);
         if (is_ending(conn))
             continue;
         if (has_endless_headers(conn)) {
@@ -209,15 +208,21 @@ static void on_sweep(uv_timer_t *timer)
 
 static void on_never_connected(uv_handle_t *handle)
 {
-    free(LP__CONTAINER(handle, connection, tcp));
+    free(LP__CONTAINER(handle, lp__connection, tcp));
 }
 
 /* Without a descriptor left libuv closes the newcomer with a spare one and tells of it here. */
 static void on_connection(uv_stream_t *stream, int status)
 {
     lp__listener *listener = stream->data;
-    connection *conn = status == 0 ? calloc(1, sizeof(*conn)) : NULL;
-    if (!conn) {
+    struct with_tls {
+        lp__connection conn;
+        lp__tls tls;
+    } *memory = NULL;
+    if (status == 0)
+        memory = calloc(1, listener->tls ? sizeof(*memory) : sizeof(memory->conn));
+    lp__connection *conn = &memory->conn;
+    if (!memory) {
         listener->options.failed(listener->options.ctx,
                                  status ? uv_strerror(status) : "out of memory");
         return;
@@ -225,6 +230,7 @@ static void on_connection(uv_stream_t *stream, int status)
     uv_tcp_init(stream->loop, &conn->tcp);
     lp__list_init(&conn->link);
     conn->listener = listener;
+    conn->tls = listener->tls ? &memory->tls : NULL;
     if (uv_accept(stream, (uv_stream_t *)&conn->tcp) != 0) {
         uv_close((uv_handle_t *)&conn->tcp, on_never_connected);
         return;
@@ -238,7 +244,10 @@ static void on_connection(uv_stream_t *stream, int status)
     listener->connection_count++;
     lp__list_push_back(&listener->connections, &conn->link);
     conn->socket = h2o_uv_socket_create((uv_stream_t *)&conn->tcp, on_connection_closed);
-    listener->options.accepted(listener->options.ctx, conn->socket);
+    listener->options.accepted(listener->options.ctx, conn->socket, listener->tls);
+    if (listener->tls)
+        lp__tls_begin(conn->tls, &listener->tls_group, (uv_stream_t *)&conn->tcp, conn->socket,
+                      listener->tls);
 }
 
 static int parse_address(const char *text, struct sockaddr_storage *out)
@@ -265,7 +274,8 @@ static int parse_address(const char *text, struct sockaddr_storage *out)
 static void set_options(lp__listener *listener)
 {
     int on = 1, idle_s = KEEPALIVE_S;
-    unsigned timeout_ms = (unsigned)listener->options.write_timeout_ms;
+    /* the kernel's is the last resort: ours knows what it cuts, and counts it */
+    unsigned timeout_ms = (unsigned)listener->options.write_timeout_ms + KERNEL_PATIENCE_MS;
     uv_os_fd_t fd;
     if (uv_fileno((uv_handle_t *)&listener->tcp, &fd) != 0)
         return;
@@ -275,7 +285,7 @@ static void set_options(lp__listener *listener)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
 }
 
-static void on_half_closed(uv_handle_t *handle)
+static void on_part_closed(uv_handle_t *handle)
 {
     lp__listener *listener = handle->data;
     if (--listener->open_handles == 0)
@@ -299,16 +309,18 @@ int lp__listener_open(h2o_loop_t *loop, const lp__listener_options *options, lp_
     lp__list_init(&listener->lingering);
     uv_tcp_init(loop, &listener->tcp);
     uv_timer_init(loop, &listener->sweep);
+    lp__tls_group_open(loop, &listener->tls_group);
     uv_unref((uv_handle_t *)&listener->sweep);
-    listener->tcp.data = listener->sweep.data = listener;
-    listener->open_handles = 2;
+    listener->tcp.data = listener->sweep.data = listener->tls_group.prepare.data = listener;
+    listener->open_handles = 3;
 
     int failure = uv_tcp_bind(&listener->tcp, (struct sockaddr *)&address, 0);
     if (failure == 0)
         failure = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, on_connection);
     if (failure != 0) {
-        uv_close((uv_handle_t *)&listener->tcp, on_half_closed);
-        uv_close((uv_handle_t *)&listener->sweep, on_half_closed);
+        uv_close((uv_handle_t *)&listener->tcp, on_part_closed);
+        uv_close((uv_handle_t *)&listener->sweep, on_part_closed);
+        uv_close((uv_handle_t *)&listener->tls_group.prepare, on_part_closed);
         int status = failure == UV_EADDRINUSE                       ? LP_EINUSE
                      : failure == UV_EACCES                         ? LP_EACCES
                      : failure == UV_ENOMEM || failure == UV_EMFILE ? LP_ENOMEM
@@ -318,6 +330,8 @@ int lp__listener_open(h2o_loop_t *loop, const lp__listener_options *options, lp_
                             status == LP_EINUSE ? " (stop who uses it, or listen elsewhere)" : "");
     }
     set_options(listener);
+    if (options->tls)
+        lp__listener_set_tls(listener, options->tls);
     *out = listener;
     return LP_OK;
 }
@@ -337,20 +351,13 @@ size_t lp__listener_connections(const lp__listener *listener)
     return listener->connection_count;
 }
 
-static void on_listener_closed(uv_handle_t *handle)
-{
-    lp__listener *listener = handle->data;
-    listener->open_handles--;
-    tell_when_empty(listener);
-}
-
 void lp__listener_stop(lp__listener *listener)
 {
     listener->stopped = true;
     uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
     uv_close((uv_handle_t *)&listener->sweep, on_listener_closed);
     for (lp__list *at = listener->lingering.next; at != &listener->lingering; at = at->next)
-        close_refused(LP__CONTAINER(at, connection, link));
+        close_refused(LP__CONTAINER(at, lp__connection, link));
 }
 
 /* A stream that reads is active and has nothing to write; libh2o stops reading while it serves a
@@ -358,7 +365,7 @@ void lp__listener_stop(lp__listener *listener)
 void lp__listener_end_idle(lp__listener *listener)
 {
     for (lp__list *at = listener->connections.next; at != &listener->connections; at = at->next) {
-        connection *conn = LP__CONTAINER(at, connection, link);
+        lp__connection *conn = LP__CONTAINER(at, lp__connection, link);
         if (uv_is_active((uv_handle_t *)&conn->tcp) &&
             uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp) == 0)
             shutdown(descriptor_of(conn), SHUT_RD);
@@ -368,13 +375,21 @@ void lp__listener_end_idle(lp__listener *listener)
 void lp__listener_end_all(lp__listener *listener)
 {
     for (lp__list *at = listener->connections.next; at != &listener->connections; at = at->next) {
-        connection *conn = LP__CONTAINER(at, connection, link);
+        lp__connection *conn = LP__CONTAINER(at, lp__connection, link);
         if (!uv_is_closing((uv_handle_t *)&conn->tcp))
             lp__socket_abort(descriptor_of(conn));
     }
 }
 
+void lp__listener_set_tls(lp__listener *listener, SSL_CTX *tls)
+{
+    SSL_CTX_up_ref(tls);
+    SSL_CTX_free(listener->tls);
+    listener->tls = tls;
+}
+
 void lp__listener_free(lp__listener *listener)
 {
+    SSL_CTX_free(listener->tls);
     free(listener);
 }

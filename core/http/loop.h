@@ -20,7 +20,7 @@ uint64_t lp__loop_now(h2o_loop_t *loop);
 
 /* libh2o stops reading before it calls a handler, so a request that is parked does not see its
  * client leave (h2o issue 1525). One epoll instance of ours per loop does: FIN, RST, and both with
- * pipelined bytes waiting. */
+ * pipelined bytes waiting; and TLS's close_notify, with no FIN behind it. */
 typedef struct lp__watch lp__watch;
 
 /* The client of a parked request has gone; `tag` is not watched any more. */
@@ -56,12 +56,16 @@ typedef struct lp__listener lp__listener;
 
 typedef struct lp__listener_options {
     const char *address;       /* "127.0.0.1:8101", "[::1]:8101" */
-    size_t connections_max;    /* past it a connection gets `refusal` and is closed */
+    size_t connections_max;    /* past it a connection gets `refusal` (in clear) and is closed */
     size_t request_bytes_max;  /* in all, that requests hold; past it the largest are cut */
     size_t header_bytes_max;   /* of one request; past it it is cut */
     lp_str refusal;            /* a whole HTTP answer; static */
     uint64_t write_timeout_ms; /* the kernel ends a connection whose client takes nothing so long */
-    void (*accepted)(void *ctx, h2o_socket_t *socket);
+    SSL_CTX *tls; /* connections speak TLS with it; NULL: in clear. A reference is taken */
+    /* h2o_accept is to be called, with `tls` as its context (NULL: in clear). */
+    void (*accepted)(void *ctx, h2o_socket_t *socket, SSL_CTX *tls);
+    void (*closed)(void *ctx, bool tls_failed);  /* one that was accepted */
+    void (*refused)(void *ctx);                  /* one past the bound */
     void (*failed)(void *ctx, const char *what); /* an accept failed; the listener goes on */
     void (*empty)(void *ctx); /* the last connection of a listener that is stopped has closed */
     void *ctx;
@@ -72,6 +76,12 @@ int lp__listener_open(h2o_loop_t *loop, const lp__listener_options *options, lp_
                       lp_error *error);
 int lp__listener_port(const lp__listener *listener);
 size_t lp__listener_connections(const lp__listener *listener);
+/* Another context for connections from now on, of a listener that speaks TLS. */
+void lp__listener_set_tls(lp__listener *listener, SSL_CTX *tls);
+/* To be called for each request on one of a listener's connections, before it is handled. */
+void lp__connection_serves(h2o_req_t *req);
+/* Callback of OpenSSL for contexts that are used with these connections. */
+void lp__tls_on_info(const SSL *ssl, int where, int value);
 /* Accepts no more; `empty` runs when there is no connection (left), maybe at once in a later turn.
  */
 void lp__listener_stop(lp__listener *listener);

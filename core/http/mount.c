@@ -1,9 +1,6 @@
 /* Handlers in a host's own libh2o config, the functions that serve one request from a handler of
- * its own, and the health answer. Home loop only. */
+ * its own. Home loop only. */
 #include "inside.h"
-
-#include <stdio.h>
-#include <string.h>
 
 typedef void (*serve_fn)(lp__http *http, h2o_req_t *req);
 
@@ -27,6 +24,40 @@ static void on_dispose(h2o_handler_t *handler)
 {
     lp__http_unref(((mounted *)handler)->http);
 }
+
+/* ---- what libh2o refuses before a handler sees it ---------------------- */
+
+typedef struct refusals {
+    h2o_filter_t super;
+    lp__http *http;
+} refusals;
+
+/* A body past its bound, a broken body: libh2o answers them before it has looked at the path, so
+ * they are the fallback path's. Pages may read them like all others. */
+static void on_setup_stream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)
+{
+    lp__http *http = ((refusals *)filter)->http;
+    if (req->res.status >= 400 && req->res.status != 404) {
+        lp__http_count_refusal(http, req->res.status);
+        lp__origin_add_headers(http, req, NULL);
+    }
+    h2o_setup_next_ostream(req, slot);
+}
+
+static void on_dispose_refusals(h2o_filter_t *filter)
+{
+    lp__http_unref(((refusals *)filter)->http);
+}
+
+void lp__http_mount_refusals(lp__http *http, h2o_pathconf_t *fallback)
+{
+    refusals *filter = (refusals *)h2o_create_filter(fallback, sizeof(*filter));
+    filter->super.on_setup_ostream = on_setup_stream;
+    filter->super.dispose = on_dispose_refusals;
+    filter->http = lp__http_ref(http);
+}
+
+/* ---- mounting ---------------------------------------------------------- */
 
 static int mount(lp_manager *manager, h2o_hostconf_t *host, const char *path, serve_fn serve,
                  lp_error *error)
@@ -67,6 +98,12 @@ int lp_http_mount_health(lp_manager *manager, h2o_hostconf_t *host, const char *
     return mount(manager, host, path, lp__serve_health, error);
 }
 
+int lp_http_mount_metrics(lp_manager *manager, h2o_hostconf_t *host, const char *path,
+                          lp_error *error)
+{
+    return mount(manager, host, path, lp__serve_metrics, error);
+}
+
 static void serve_one(lp_manager *manager, h2o_req_t *req, serve_fn serve)
 {
     lp__http *http;
@@ -84,33 +121,4 @@ void lp_http_subscribe(lp_manager *manager, h2o_req_t *req)
 void lp_http_publish(lp_manager *manager, h2o_req_t *req)
 {
     serve_one(manager, req, lp__serve_publish);
-}
-
-void lp__serve_health(lp__http *http, h2o_req_t *req)
-{
-    lp__exchange *exchange = lp__exchange_start(http, req);
-    if (!exchange)
-        return;
-    lp__reply reply = {.status = 200,
-                       .headers = lp__subscribe_headers, /* nothing may cache this either */
-                       .header_count = LP__SUBSCRIBE_HEADERS};
-    if (!lp__method_is(req, "GET") && !lp__method_is(req, "HEAD")) {
-        bool asks = lp__method_is(req, "OPTIONS");
-        reply.allow = "GET, HEAD, OPTIONS";
-        reply.status = 204;
-        if (asks)
-            lp__exchange_reply(exchange, &reply);
-        else
-            lp__exchange_error(exchange, 405, &reply, "Invalid HTTP Method. Only GET allowed.");
-        return;
-    }
-    lp_state state = http->manager ? lp_manager_state(http->manager) : LP_STATE_CLOSED;
-    char *body = h2o_mem_alloc_pool(&req->pool, 64);
-    int len = snprintf(body, 64, "{\"status\":\"%s\"}", lp_state_name(state));
-    reply.body = (lp_str){body, (size_t)len};
-    if (state != LP_STATE_SERVING) {
-        reply.status = 503;
-        reply.retry_after_s = state == LP_STATE_STARTING ? 1 : 0;
-    }
-    lp__exchange_reply(exchange, &reply);
 }

@@ -5,6 +5,7 @@
  * at the deadline all that is left is cut. libh2o's context is disposed when no connection is left,
  * since it aborts earlier. */
 #include "inside.h"
+#include "paths.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,8 @@ struct lp_server {
     h2o_globalconf_t config;
     h2o_context_t context;
     h2o_accept_ctx_t accept;
-    lp__timer *timer; /* while it stops */
+    lp__timer *timer;          /* while it stops */
+    char *tls_chain, *tls_key; /* to be read again; NULL in clear */
     uint64_t deadline_ms, failure_logged_ms;
     bool stopping, is_empty, was_cut;
     int port;
@@ -43,106 +45,28 @@ struct lp_server {
     void *ctx;
 };
 
-/* ---- answers that libh2o makes itself ---------------------------------- */
-
-/* 404, a body past the bound, a broken body: their text becomes JSON like all others. Not so what
- * libh2o cannot read as a request (a broken request line, more than 100 headers, or more bytes of
- * them than it takes): it writes its own "Bad Request" to the socket, past every filter. */
-typedef struct json_error {
-    h2o_ostream_t super;
-    char body[64];
-    size_t len;
-} json_error;
-
-static void send_json_error(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *pieces,
-                            size_t count, h2o_send_state_t state)
-{
-    json_error *self = (json_error *)stream;
-    h2o_iovec_t body = h2o_iovec_init(self->body, self->len);
-    (void)pieces;
-    h2o_ostream_send_next(stream, req, &body, count ? 1 : 0, state);
-}
-
-static void on_setup_stream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)
-{
-    ssize_t type = h2o_find_header(&req->res.headers, H2O_TOKEN_CONTENT_TYPE, -1);
-    (void)filter;
-    if (req->res.status < 400 || type == -1 ||
-        !h2o_memis(req->res.headers.entries[type].value.base,
-                   req->res.headers.entries[type].value.len,
-                   H2O_STRLIT("text/plain; charset=utf-8"))) {
-        h2o_setup_next_ostream(req, slot);
-        return;
-    }
-    const char *sentence = req->res.status == 404   ? "not found"
-                           : req->res.status == 413 ? "the request's body is too large"
-                           : req->res.status == 417 ? "unknown expectation"
-                                                    : "broken request";
-    h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE,
-                   H2O_STRLIT("application/json"), 1);
-    json_error *self = (json_error *)h2o_add_ostream(req, sizeof(*self), slot);
-    self->super.do_send = send_json_error;
-    self->len = lp__answer_error(sentence, self->body, sizeof(self->body));
-    req->res.content_length = self->len;
-    h2o_setup_next_ostream(req, &self->super.next);
-}
-
-static void speak_json(h2o_pathconf_t *path)
-{
-    h2o_filter_t *filter = h2o_create_filter(path, sizeof(*filter));
-    filter->on_setup_ostream = on_setup_stream;
-}
-
-/* ---- "GET http://host/path" -------------------------------------------- */
-
-/* The absolute form of a request's target (RFC 9112, 3.2.2), which libh2o takes for a path. */
-static bool strip_authority(h2o_req_t *req)
-{
-    enum { SCHEME = sizeof("http://") - 1 };
-    h2o_iovec_t target = req->input.path;
-    if (target.len <= SCHEME || !h2o_lcstris(target.base, SCHEME, H2O_STRLIT("http://")))
-        return false;
-    size_t at = SCHEME;
-    while (at < target.len && target.base[at] != '/' && target.base[at] != '?')
-        at++;
-    /* the Host header is to be ignored then */
-    req->authority = req->input.authority = h2o_iovec_init(target.base + SCHEME, at - SCHEME);
-    req->path = h2o_iovec_init(target.base + at, target.len - at);
-    req->path_normalized = h2o_url_normalize_path(&req->pool, req->path.base, req->path.len,
-                                                  &req->query_at, &req->norm_indexes);
-    return true;
-}
-
-/* Stands behind the mounted handlers of each path and where no path matches, and serves what they
- * would have served in the common form. */
-static int on_absolute(h2o_handler_t *handler, h2o_req_t *req)
-{
-    (void)handler;
-    if (!strip_authority(req))
-        return -1;
-    for (size_t i = 0; i < req->hostconf->paths.size; i++) {
-        h2o_pathconf_t *path = &req->hostconf->paths.entries[i];
-        if (path->path.len == req->path_normalized.len &&
-            memcmp(path->path.base, req->path_normalized.base, path->path.len) == 0) {
-            req->pathconf = path;
-            return path->handlers.entries[0]->on_req(path->handlers.entries[0], req);
-        }
-    }
-    return -1;
-}
-
-static void complete_path(h2o_pathconf_t *path)
-{
-    h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = on_absolute;
-    speak_json(path);
-}
-
 /* ---- start ------------------------------------------------------------- */
 
-static void on_accepted(void *ctx, h2o_socket_t *socket)
+static void on_accepted(void *ctx, h2o_socket_t *socket, SSL_CTX *tls)
 {
     lp_server *server = ctx;
+    server->accept.ssl_ctx = tls;
+    lp__http_count(server->http, LP__COUNTED_OPENED);
     h2o_accept(&server->accept, socket);
+}
+
+static void on_closed(void *ctx, bool tls_failed)
+{
+    lp_server *server = ctx;
+    lp__http_count(server->http, LP__COUNTED_CLOSED);
+    if (tls_failed)
+        lp__http_count(server->http, LP__COUNTED_TLS_FAILURE);
+}
+
+static void on_refused(void *ctx)
+{
+    lp_server *server = ctx;
+    lp__http_count(server->http, LP__COUNTED_REFUSED);
 }
 
 static void on_accept_failed(void *ctx, const char *what)
@@ -185,6 +109,8 @@ static int read_options(const lp_server_options *given, lp_server_options *out, 
         out->publish_path = "/publish";
     if (!out->health_path)
         out->health_path = "/health";
+    if (!out->metrics_path)
+        out->metrics_path = "/metrics";
     if (!out->request_timeout_ms)
         out->request_timeout_ms = REQUEST_TIMEOUT_MS;
     if (!out->connections_max) {
@@ -206,6 +132,7 @@ static int configure(lp_server *server, const lp_server_options *options, lp_err
     h2o_config_init(config);
     config->http1.upgrade_to_http2 = 0;
     config->http1.req_timeout = (uint64_t)options->request_timeout_ms;
+    config->handshake_timeout = (uint64_t)options->request_timeout_ms;
     config->max_request_entity_size = (size_t)server->http->options.body_bytes_max;
     config->server_name = h2o_iovec_init(NULL, 0);
     h2o_hostconf_t *host =
@@ -218,9 +145,12 @@ static int configure(lp_server *server, const lp_server_options *options, lp_err
         status = lp_http_mount_publish(manager, host, options->publish_path, error);
     if (status == LP_OK && options->health_path[0])
         status = lp_http_mount_health(manager, host, options->health_path, error);
-    complete_path(&host->fallback_path);
+    if (status == LP_OK && options->metrics_path[0])
+        status = lp_http_mount_metrics(manager, host, options->metrics_path, error);
+    lp__http_mount_refusals(server->http, &host->fallback_path);
+    lp__path_complete(&host->fallback_path);
     for (size_t i = 0; i < host->paths.size; i++)
-        complete_path(&host->paths.entries[i]);
+        lp__path_complete(&host->paths.entries[i]);
     if (status != LP_OK)
         h2o_config_dispose(config);
     return status;
@@ -237,9 +167,30 @@ static size_t request_bytes_max(const lp_server_options *options, const lp_http_
     return (size_t)(least > REQUEST_BYTES_MAX ? least : REQUEST_BYTES_MAX);
 }
 
+static int read_tls(lp_server *server, const lp_server_options *options, SSL_CTX **out,
+                    lp_error *error)
+{
+    *out = NULL;
+    if (!options->tls_chain && !options->tls_key)
+        return LP_OK;
+    int status = lp_tls_new(options->tls_chain, options->tls_key, out, error);
+    if (status != LP_OK)
+        return status;
+    server->tls_chain = strdup(options->tls_chain);
+    server->tls_key = strdup(options->tls_key);
+    if (server->tls_chain && server->tls_key)
+        return LP_OK;
+    SSL_CTX_free(*out);
+    return lp_error_set(error, LP_ENOMEM, "%s", lp_strerror(LP_ENOMEM));
+}
+
 static int listen_on(lp_server *server, const lp_server_options *options, lp_error *error)
 {
     const lp_http_options *http = &server->http->options;
+    SSL_CTX *tls;
+    int status = read_tls(server, options, &tls, error);
+    if (status != LP_OK)
+        return status;
     lp__listener_options listening = {
         .address = options->listen,
         .connections_max = (size_t)options->connections_max,
@@ -247,15 +198,26 @@ static int listen_on(lp_server *server, const lp_server_options *options, lp_err
         .request_bytes_max = request_bytes_max(options, http),
         .header_bytes_max = (size_t)http->header_bytes_max,
         .write_timeout_ms = (uint64_t)http->answer_timeout_ms,
+        .tls = tls,
         .accepted = on_accepted,
+        .closed = on_closed,
+        .refused = on_refused,
         .failed = on_accept_failed,
         .empty = on_empty,
         .ctx = server,
     };
-    int status = lp__listener_open(server->http->loop, &listening, &server->listener, error);
+    status = lp__listener_open(server->http->loop, &listening, &server->listener, error);
+    SSL_CTX_free(tls); /* the listener has one of its own */
     if (status == LP_OK)
         server->port = lp__listener_port(server->listener);
     return status;
+}
+
+static void free_server(lp_server *server)
+{
+    free(server->tls_chain);
+    free(server->tls_key);
+    free(server);
 }
 
 int lp_server_start(lp_manager *manager, const lp_server_options *given, lp_server **out,
@@ -292,7 +254,7 @@ int lp_server_start(lp_manager *manager, const lp_server_options *given, lp_serv
 failed:
     lp__timer_close(server->timer, NULL, NULL);
     lp__http_unref(http);
-    free(server);
+    free_server(server);
     return status;
 }
 
@@ -306,6 +268,20 @@ size_t lp_server_connections(const lp_server *server)
     return lp__listener_connections(server->listener);
 }
 
+int lp_server_reload_tls(lp_server *server, lp_error *error)
+{
+    SSL_CTX *tls;
+    if (!server->tls_chain)
+        return lp_error_set(error, LP_EINVAL,
+                            "the server does not speak TLS (start it with a chain and a key)");
+    int status = lp_tls_new(server->tls_chain, server->tls_key, &tls, error);
+    if (status != LP_OK)
+        return status;
+    lp__listener_set_tls(server->listener, tls);
+    SSL_CTX_free(tls);
+    return LP_OK;
+}
+
 /* ---- stop -------------------------------------------------------------- */
 
 static void on_freed(void *ctx)
@@ -314,7 +290,7 @@ static void on_freed(void *ctx)
     void (*done)(void *ctx) = server->done;
     void *done_ctx = server->ctx;
     lp__http_unref(server->http);
-    free(server);
+    free_server(server);
     if (done)
         done(done_ctx);
 }
@@ -341,6 +317,14 @@ static void finish(lp_server *server)
     lp__timer_close(server->timer, on_timer_closed, server);
 }
 
+/* A manager that shuts down ends them itself, behind the last events. */
+static void end_streams(lp_server *server)
+{
+    lp_manager *manager = server->http->manager;
+    if (manager && lp_manager_state(manager) == LP_STATE_SERVING)
+        lp__streams_end(server->http, &server->context);
+}
+
 static void on_stop_timer(void *ctx)
 {
     lp_server *server = ctx;
@@ -348,6 +332,7 @@ static void on_stop_timer(void *ctx)
         finish(server);
         return;
     }
+    end_streams(server);
     lp__listener_end_idle(server->listener);
     uint64_t now = lp__loop_now(server->http->loop);
     if (now >= server->deadline_ms) {

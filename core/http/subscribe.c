@@ -1,11 +1,15 @@
-/* Polls over HTTP: reading, parking and answering them. Home loop only.
+/* Polls over HTTP: reading, parking and answering them. Those that ask for a stream are stream.c's
+ * from then on. Home loop only.
  *
  * A request is parked as the waiter inside its exchange. It ends in one of four ways: the engine
  * answers it; its client leaves; its connection is torn down under it; or the manager has no room
  * for it. Each of them passes lp__exchange_dispose in the end. */
 #include "inside.h"
 
+#include <stdlib.h>
+
 #include "../wire/query.h"
+#include "../wire/sse.h"
 
 #define METHODS "GET, POST, HEAD, OPTIONS"
 
@@ -18,7 +22,7 @@
 static const lp__reply poll_reply = {
     .status = 200, .headers = lp__subscribe_headers, .header_count = LP__SUBSCRIBE_HEADERS};
 
-static void stop_watching(lp__exchange *exchange)
+void lp__subscribe_unwatch(lp__exchange *exchange)
 {
     if (exchange->watched_fd >= 0 && exchange->http->watch)
         lp__watch_remove(exchange->http->watch, exchange->watched_fd);
@@ -30,7 +34,10 @@ static void stop_watching(lp__exchange *exchange)
 void lp__subscribe_gone(void *tag)
 {
     lp__exchange *exchange = tag;
-    lp__manager_dismiss(exchange->http->manager, &exchange->waiter);
+    if (exchange->stream)
+        lp__stream_gone(exchange);
+    else
+        lp__manager_dismiss(exchange->http->manager, &exchange->waiter);
 }
 
 /* ---- answering --------------------------------------------------------- */
@@ -99,8 +106,8 @@ _Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
 static void on_answer(lp__waiter *waiter, const lp_answer *answer)
 {
     lp__exchange *exchange = LP__CONTAINER(waiter, lp__exchange, waiter);
-    exchange->is_waiting = false;
-    stop_watching(exchange);
+    lp__exchange_set_waiting(exchange, false);
+    lp__subscribe_unwatch(exchange);
 
     h2o_mem_pool_t *pool = &exchange->req->pool;
     size_t count, max = lp__answer_pieces_max(answer);
@@ -109,22 +116,42 @@ static void on_answer(lp__waiter *waiter, const lp_answer *answer)
         max <= sizeof(few) / sizeof(few[0]) ? few : h2o_mem_alloc_pool(pool, max * sizeof(*pieces));
     char *scratch = answer->event_count ? NULL : h2o_mem_alloc_pool(pool, LP__ANSWER_SCRATCH);
     size_t length = lp__answer_build(answer, scratch, pieces, &count);
+    if (answer->event_count) {
+        lp__manager_delivered(exchange->http->manager, waiter);
+    } else if (exchange->is_by_id) {
+        pieces[0] = lp__answer_timeout_by_id(answer, scratch);
+        length = pieces[0].len;
+    }
     send_body(exchange, answer, (h2o_iovec_t *)(void *)pieces, count, length);
 }
 
 /* ---- asking ------------------------------------------------------------ */
 
-static void refuse(lp__exchange *exchange, int status)
+static bool asks_for_stream(const h2o_req_t *req)
+{
+    ssize_t at = -1;
+    while ((at = h2o_find_header(&req->headers, H2O_TOKEN_ACCEPT, at)) != -1) {
+        h2o_iovec_t value = req->headers.entries[at].value;
+        if (lp__sse_is_accepted((lp_str){value.base, value.len}))
+            return true;
+    }
+    return false;
+}
+
+void lp__subscribe_refuse(lp__exchange *exchange, int status)
 {
     lp__reply reply = poll_reply;
     int http_status = lp__reply_status(status, &reply.retry_after_s);
+    const char *sentence =
+        status == LP_EFULL ? "too many polls are waiting, try again later" : lp_strerror(status);
     reply.close = status == LP_ECLOSED;
-    lp__exchange_error(exchange, http_status, &reply,
-                       status == LP_EFULL ? "too many polls are waiting, try again later"
-                                          : lp_strerror(status));
+    if (reply.retry_after_s && asks_for_stream(exchange->req))
+        lp__stream_refuse(exchange, &reply, sentence);
+    else
+        lp__exchange_error(exchange, http_status, &reply, sentence);
 }
 
-static int watch(lp__exchange *exchange)
+int lp__subscribe_watch(lp__exchange *exchange)
 {
     lp__http *http = exchange->http;
     int fd = lp__socket_of(exchange->req);
@@ -146,21 +173,32 @@ static void park(lp__exchange *exchange, const lp_query *query)
         manager ? lp__manager_subscribe(manager, query, query->timeout_s * 1000, &exchange->waiter)
                 : LP_ECLOSED;
     if (status == LP_OK) {
-        exchange->is_waiting = true;
-        status = watch(exchange);
+        lp__exchange_set_waiting(exchange, true);
+        status = lp__subscribe_watch(exchange);
         if (status == LP_OK)
             return;
-        exchange->is_waiting = false;
+        lp__exchange_set_waiting(exchange, false);
         lp__manager_cancel(manager, &exchange->waiter);
     }
-    refuse(exchange, status);
+    lp__subscribe_refuse(exchange, status);
 }
+
+/* ---- reading ----------------------------------------------------------- */
 
 static lp_str raw_query(const h2o_req_t *req)
 {
     if (req->query_at == SIZE_MAX)
         return (lp_str){"", 0};
     return (lp_str){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1};
+}
+
+static void resume_stream(const h2o_req_t *req, lp__wire_query *query)
+{
+    ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("last-event-id"), -1);
+    if (at == -1 || !req->headers.entries[at].value.len)
+        return;
+    h2o_iovec_t value = req->headers.entries[at].value;
+    lp__wire_query_resume(query, (lp_str){value.base, value.len});
 }
 
 static void answer_head(lp__exchange *exchange)
@@ -170,8 +208,41 @@ static void answer_head(lp__exchange *exchange)
     lp__exchange_send(exchange, NULL, 0, 0, H2O_SEND_STATE_FINAL);
 }
 
+static void refuse_query(lp__exchange *exchange, const lp__wire_query *query)
+{
+    lp__http *http = exchange->http;
+    lp__reply reply = poll_reply;
+    if (http->options.strict_status)
+        reply.status = 400;
+    else
+        http->figures.refused_bad++; /* what is not 200 is counted by its status */
+    char *body = h2o_mem_alloc_pool(&exchange->req->pool, query->error_len);
+    memcpy(body, query->error, query->error_len);
+    reply.body = (lp_str){body, query->error_len};
+    lp__exchange_reply(exchange, &reply);
+}
+
+static void serve_query(lp__exchange *exchange, lp__wire_query *query)
+{
+    bool is_head = lp__method_is(exchange->req, "HEAD");
+    if (!asks_for_stream(exchange->req)) {
+        exchange->is_by_id = query->query.by_id;
+        if (is_head)
+            answer_head(exchange);
+        else
+            park(exchange, &query->query);
+        return;
+    }
+    resume_stream(exchange->req, query);
+    if (is_head)
+        lp__stream_answer_head(exchange);
+    else
+        lp__stream_start(exchange, &query->query);
+}
+
 void lp__serve_subscribe(lp__http *http, h2o_req_t *req)
 {
+    http->figures.requests_events++;
     lp__exchange *exchange = lp__exchange_start(http, req);
     if (!exchange)
         return;
@@ -180,20 +251,20 @@ void lp__serve_subscribe(lp__http *http, h2o_req_t *req)
         return;
     }
     if (!http->manager) {
-        refuse(exchange, LP_ECLOSED);
+        lp__subscribe_refuse(exchange, LP_ECLOSED);
         return;
     }
     lp__wire_query query;
-    if (lp__wire_query_read(raw_query(req), lp__manager_options(http->manager)->max_timeout_s,
-                            &query) != LP_OK) {
-        lp__reply reply = poll_reply;
-        char *body = h2o_mem_alloc_pool(&req->pool, query.error_len);
-        memcpy(body, query.error, query.error_len);
-        reply.body = (lp_str){body, query.error_len};
-        lp__exchange_reply(exchange, &reply);
-    } else if (lp__method_is(req, "HEAD")) {
-        answer_head(exchange);
-    } else {
-        park(exchange, &query.query);
-    }
+    const lp_manager_options *bounds = lp__manager_options(http->manager);
+    lp__wire_query_split(
+        raw_query(req),
+        &(lp__wire_limits){bounds->max_timeout_s, (size_t)bounds->poll_categories_max}, &query);
+    void *room = query.room_bytes ? malloc(query.room_bytes) : NULL; /* the engine keeps no names */
+    if (query.room_bytes && !room)
+        lp__subscribe_refuse(exchange, LP_ENOMEM);
+    else if (lp__wire_query_read(&query, room) != LP_OK)
+        refuse_query(exchange, &query);
+    else
+        serve_query(exchange, &query);
+    free(room);
 }

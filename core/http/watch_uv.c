@@ -3,7 +3,9 @@
 #include "loop.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -20,9 +22,32 @@ struct lp__watch {
     uv_poll_t poll;
     int epoll_fd;
     lp__watch_cb gone;
+    void **tags; /* by descriptor; NULL: not watched */
+    size_t tag_count;
     void (*closed)(void *ctx);
     void *ctx;
 };
+
+/* Whether the client says goodbye in TLS (close_notify) and leaves its socket open. libh2o has read
+ * the records up to the request's end and no more (see tls_uv.c), so a record begins here. Alerts
+ * are encrypted, but their size is not: 2 bytes, in TLS 1.3 with the true type behind them and 16
+ * bytes of authentication. */
+static bool says_goodbye(int fd)
+{
+    enum { HEADER = 5, ALERT = 21, DATA = 23, ALERT_IN_DATA = 2 + 1 + 16 };
+    unsigned char bytes[4096];
+    ssize_t len = recv(fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    for (ssize_t at = 0; at + HEADER <= len;) {
+        const unsigned char *record = bytes + at;
+        size_t size = (size_t)record[3] << 8 | record[4];
+        if (record[0] < 20 || record[0] > DATA || record[1] != 3)
+            return false; /* not TLS */
+        if (record[0] == ALERT || (record[0] == DATA && size == ALERT_IN_DATA))
+            return true;
+        at += HEADER + (ssize_t)size;
+    }
+    return false;
+}
 
 /* Only one batch a turn: the poll is level-triggered. What one callback does never frees another
  * tag of the batch, for it ends requests by writing, and writes complete in a later turn. */
@@ -33,8 +58,14 @@ static void on_watch(uv_poll_t *poll, int status, int events)
     lp__watch *watch = poll->data;
     struct epoll_event gone[GONE_AT_A_TIME];
     int count = epoll_wait(watch->epoll_fd, gone, GONE_AT_A_TIME, 0);
-    for (int i = 0; i < count; i++)
-        watch->gone(gone[i].data.ptr);
+    for (int i = 0; i < count; i++) {
+        int fd = gone[i].data.fd;
+        void *tag = watch->tags[fd];
+        if (!tag || (gone[i].events == EPOLLIN && !says_goodbye(fd)))
+            continue;
+        lp__watch_remove(watch, fd);
+        watch->gone(tag);
+    }
 }
 
 int lp__watch_open(h2o_loop_t *loop, lp__watch_cb gone, lp__watch **out)
@@ -66,6 +97,7 @@ static void on_watch_closed(uv_handle_t *handle)
     void (*closed)(void *ctx) = watch->closed;
     void *ctx = watch->ctx;
     close(watch->epoll_fd);
+    free(watch->tags);
     free(watch);
     closed(ctx);
 }
@@ -77,14 +109,40 @@ void lp__watch_close(lp__watch *watch, void (*closed)(void *ctx), void *ctx)
     uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
 }
 
+static int make_room(lp__watch *watch, size_t fd)
+{
+    size_t count = watch->tag_count ? watch->tag_count : 256;
+    while (count <= fd)
+        count *= 2;
+    if (count == watch->tag_count)
+        return LP_OK;
+    void **tags = realloc(watch->tags, count * sizeof(*tags));
+    if (!tags)
+        return LP_ENOMEM;
+    memset(tags + watch->tag_count, 0, (count - watch->tag_count) * sizeof(*tags));
+    watch->tags = tags;
+    watch->tag_count = count;
+    return LP_OK;
+}
+
+/* Edge-triggered: what a client sends ahead of its answers is looked at once as it comes. */
 int lp__watch_add(lp__watch *watch, int fd, void *tag)
 {
-    struct epoll_event interest = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = tag};
-    return epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, fd, &interest) == 0 ? LP_OK : LP_EFULL;
+    struct epoll_event interest = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+    if (fd < 0 || make_room(watch, (size_t)fd) != LP_OK)
+        return LP_EFULL;
+    watch->tags[fd] = tag;
+    if (epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, fd, &interest) == 0)
+        return LP_OK;
+    watch->tags[fd] = NULL;
+    return LP_EFULL;
 }
 
 void lp__watch_remove(lp__watch *watch, int fd)
 {
+    if (!watch->tags[fd])
+        return;
+    watch->tags[fd] = NULL;
     epoll_ctl(watch->epoll_fd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
 }
 

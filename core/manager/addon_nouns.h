@@ -50,6 +50,7 @@ struct lp_batch {
     size_t horizon_count, horizon_capacity;
     lp__batch_key *keys;
     size_t key_count, key_capacity;
+    size_t refused_keys; /* behind them, of what was refused */
     lp__batch_bytes text, reasons;
     size_t refused; /* items with a status */
     uint64_t highest;
@@ -90,6 +91,8 @@ void lp__noun_log(const lp_store_sink *sink, const char *format, va_list args);
 
 /* Makes sure that the next `count` of lp_batch_add_event find memory. LP_ENOMEM. */
 int lp__batch_reserve(lp_batch *batch, size_t count);
+/* The same for one lp_batch_add_idempotency, with a key of so many bytes. LP_ENOMEM. */
+int lp__batch_reserve_key(lp_batch *batch, size_t key_len);
 
 /* Forgets what a hook said about the batch before. */
 void lp__batch_begin(lp_batch *batch, const lp_store_sink *sink);

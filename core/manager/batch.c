@@ -22,22 +22,29 @@ static void *grown(void *array, size_t *capacity, size_t count, size_t element)
     return array;
 }
 
+static int make_room(lp__batch_bytes *bytes, size_t len)
+{
+    if (len <= bytes->capacity - bytes->len)
+        return LP_OK;
+    size_t wanted = bytes->capacity ? bytes->capacity * 2 : 1024;
+    while (wanted - bytes->len < len) {
+        if (wanted > SIZE_MAX / 4)
+            return LP_ENOMEM;
+        wanted *= 2;
+    }
+    char *base = realloc(bytes->base, wanted);
+    if (!base)
+        return LP_ENOMEM;
+    bytes->base = base;
+    bytes->capacity = wanted;
+    return LP_OK;
+}
+
 /* Appends bytes; `*at` is where they begin. */
 static int append(lp__batch_bytes *bytes, const char *base, size_t len, size_t *at)
 {
-    if (len > bytes->capacity - bytes->len) {
-        size_t wanted = bytes->capacity ? bytes->capacity * 2 : 1024;
-        while (wanted - bytes->len < len) {
-            if (wanted > SIZE_MAX / 4)
-                return LP_ENOMEM;
-            wanted *= 2;
-        }
-        char *base_now = realloc(bytes->base, wanted);
-        if (!base_now)
-            return LP_ENOMEM;
-        bytes->base = base_now;
-        bytes->capacity = wanted;
-    }
+    if (make_room(bytes, len))
+        return LP_ENOMEM;
     if (len)
         memcpy(bytes->base + bytes->len, base, len);
     *at = bytes->len;
@@ -73,6 +80,7 @@ void lp_batch_clear(lp_batch *batch)
     for (size_t i = 0; i < batch->item_count; i++)
         lp_event_unref(batch->items[i].event);
     batch->item_count = batch->removal_count = batch->horizon_count = batch->key_count = 0;
+    batch->refused_keys = 0;
     batch->text.len = batch->reasons.len = 0;
     batch->refused = 0;
     batch->highest = 0;
@@ -88,6 +96,16 @@ int lp__batch_reserve(lp_batch *batch, size_t count)
         return LP_ENOMEM;
     batch->items = items;
     return LP_OK;
+}
+
+int lp__batch_reserve_key(lp_batch *batch, size_t key_len)
+{
+    lp__batch_key *keys =
+        grown(batch->keys, &batch->key_capacity, batch->key_count + 1, sizeof(*keys));
+    if (!keys)
+        return LP_ENOMEM;
+    batch->keys = keys;
+    return make_room(&batch->text, key_len);
 }
 
 int lp_batch_add_event(lp_batch *batch, lp_event *event)
@@ -131,15 +149,11 @@ int lp_batch_add_horizon(lp_batch *batch, lp_str category, uint64_t seq)
 
 int lp_batch_add_idempotency(lp_batch *batch, const lp_idempotency *record)
 {
-    lp__batch_key *keys =
-        grown(batch->keys, &batch->key_capacity, batch->key_count + 1, sizeof(*keys));
-    if (!keys)
+    if (lp__batch_reserve_key(batch, record->key.len) != LP_OK)
         return LP_ENOMEM;
-    batch->keys = keys;
     size_t at;
-    if (append(&batch->text, record->key.base, record->key.len, &at))
-        return LP_ENOMEM;
-    keys[batch->key_count++] = (lp__batch_key){.key_at = at, .record = *record};
+    append(&batch->text, record->key.base, record->key.len, &at); /* there is room */
+    batch->keys[batch->key_count++] = (lp__batch_key){.key_at = at, .record = *record};
     return LP_OK;
 }
 
@@ -245,28 +259,57 @@ void lp__batch_begin(lp_batch *batch, const lp_store_sink *sink)
         batch->items[i].status = LP_OK;
         batch->items[i].reason = 0;
     }
+    batch->key_count += batch->refused_keys;
+    batch->refused_keys = 0;
     batch->reasons.len = 0;
     batch->error.status = LP_OK;
     batch->sink = sink;
+}
+
+/* Where the sentence is, 0: none. One that finds no memory is replaced by the text of the status.
+ */
+static uint32_t add_reason(lp_batch *batch, const char *reason)
+{
+    size_t at;
+    if (!reason || !reason[0])
+        return 0;
+    if (batch->reasons.len == 0 && append(&batch->reasons, "", 1, &at))
+        return 0;
+    if (batch->reasons.len > UINT32_MAX ||
+        append(&batch->reasons, reason, strlen(reason) + 1, &at) != LP_OK)
+        return 0;
+    return (uint32_t)at;
+}
+
+/* The record of what begins with this number goes behind those that are kept. */
+static void refuse_key(lp_batch *batch, uint64_t first_seq)
+{
+    for (size_t i = 0; i < batch->key_count; i++) {
+        if (batch->keys[i].record.seq != first_seq)
+            continue;
+        lp__batch_key refused = batch->keys[i];
+        batch->key_count--;
+        batch->refused_keys++;
+        memmove(&batch->keys[i], &batch->keys[i + 1],
+                (batch->key_count - i) * sizeof(batch->keys[0]));
+        batch->keys[batch->key_count] = refused;
+        return;
+    }
 }
 
 void lp_batch_fail(lp_batch *batch, size_t i, int status, const char *reason)
 {
     if (i >= batch->item_count)
         return;
-    lp__batch_item *item = &batch->items[i];
-    batch->refused += item->status == LP_OK;
-    item->status = status < 0 ? status : LP_EINVAL;
-    item->reason = 0;
-    if (!reason || !reason[0])
-        return;
-    /* Offset 0 means none. A reason that finds no memory is replaced by the text of the status. */
-    size_t at;
-    if (batch->reasons.len == 0 && append(&batch->reasons, "", 1, &at))
-        return;
-    if (batch->reasons.len < UINT32_MAX &&
-        append(&batch->reasons, reason, strlen(reason) + 1, &at) == LP_OK)
-        item->reason = (uint32_t)at;
+    size_t first = i - batch->items[i].group;
+    uint32_t reason_at = add_reason(batch, reason);
+    for (i = first; i < batch->item_count && batch->items[i].group == i - first; i++) {
+        lp__batch_item *item = &batch->items[i];
+        batch->refused += item->status == LP_OK;
+        item->status = status < 0 ? status : LP_EINVAL;
+        item->reason = reason_at;
+    }
+    refuse_key(batch, lp_event_seq(batch->items[first].event));
 }
 
 bool lp_batch_failed(const lp_batch *batch, size_t i)

@@ -1,4 +1,4 @@
-/* The manager's life on its home loop: start, the end of a turn, state, figures, free. */
+/* The manager's life on its home loop: start, the end of a turn, state, free. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +24,11 @@ lp__now lp__manager_now(void)
     return (lp__now){.wall_ms = (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000,
                      .mono_ms = (int64_t)(mono_ns / 1000000),
                      .mono_us = (uint32_t)(mono_ns / 1000)};
+}
+
+uint32_t lp__manager_mono_us(void)
+{
+    return (uint32_t)(uv_hrtime() / 1000);
 }
 
 /* ---- state -------------------------------------------------------------- */
@@ -115,6 +120,7 @@ static void look_after_start(lp_manager *manager)
     case LP__WORKER_FAILED:
         manager->replaying->engine = NULL;
         lp__manager_log(manager, LP_LOG_ERROR, "%s", error.message);
+        manager->failure = error;
         lp__manager_set_state(manager, LP_STATE_FAILED, &error);
         break;
     default:
@@ -287,40 +293,4 @@ struct uv_loop_s *lp__manager_loop(const lp_manager *manager)
 lp__manager_http *lp__manager_http_slot(lp_manager *manager)
 {
     return &manager->http;
-}
-
-/* ---- figures ------------------------------------------------------------ */
-
-void lp_manager_stats(const lp_manager *manager, lp_stats *out, size_t size)
-{
-    lp_stats stats = {.state = lp__state(manager)};
-    bool engine_is_ours = stats.state != LP_STATE_STARTING && manager->engine != NULL &&
-                          !(manager->replaying != NULL && manager->replaying->engine != NULL);
-    if (engine_is_ours) {
-        lp__engine_stats engine;
-        lp__engine_stats_get(manager->engine, &engine);
-        stats.waiters = engine.waiters;
-        stats.categories = engine.categories;
-        stats.events = engine.events;
-        stats.events_bytes = engine.events_bytes;
-        stats.answered = engine.answered;
-        stats.timed_out = engine.timed_out;
-        stats.delivered = engine.delivered;
-        stats.evicted = engine.evicted;
-        stats.expired = engine.expired;
-        stats.retrieved = engine.retrieved;
-    }
-    stats.pending = atomic_load(&manager->pending);
-    stats.pending_bytes = atomic_load(&manager->pending_bytes);
-    stats.published = manager->count.published;
-    stats.refused = atomic_load(&manager->refused);
-    stats.batches = manager->count.batches;
-    stats.failed_batches = manager->count.failed_batches;
-    if (manager->replaying != NULL) {
-        stats.replayed = atomic_load(&manager->replaying->events);
-        stats.damaged_records = atomic_load(&manager->replaying->damaged);
-    }
-    if (manager->worker != NULL)
-        stats.commit_since_ms = lp__worker_busy_ms(manager->worker);
-    memcpy(out, &stats, size < sizeof(stats) ? size : sizeof(stats));
 }

@@ -1,8 +1,11 @@
 /* What the manager's files share.
  *
- *   manager.c    life on the home loop: start, the end of a turn, state, figures
+ *   manager.c    life on the home loop: start, the end of a turn, state
  *   options.c    defaults and checks
- *   publish.c    the way in: mailbox, batches, completions
+ *   publish.c    the way in, on any thread: checks, bounds, the mailbox
+ *   accept.c     from the mailbox into the engine and a batch; keys; completions
+ *   commit.c     batches to the store and back
+ *   figures.c    figures and health
  *   subscribe.c  polls without HTTP
  *   replay.c     the way from the store into the engine, at start
  *   shutdown.c   the end
@@ -22,22 +25,44 @@ enum {
     BATCH_EVENTS_MAX = 4096,
     BATCH_BYTES_MAX = 1024 * 1024,
     BATCH_CHANGES_MAX = 65536,
-    CHANGES_DELAY_MS = 1000
+    CHANGES_DELAY_MS = 1000,
+    LP__FAILURE_LASTS_MS = 10000 /* a batch that was not kept: for lp_manager_health */
 };
 
-/* A publish on its way: from lp_publish to its callback. */
-typedef struct lp__publication {
-    struct lp__publication *next;
-    lp_event *event;
-    lp_publish_cb done;
-    void *ctx;
-    int status;
-    char *reason; /* NULL: the text of the status */
-} lp__publication;
+struct lp__key;
 
 typedef struct lp__queue {
-    lp__publication *first, **last;
+    struct lp__publication *first, **last;
 } lp__queue;
+
+/* A publish on its way: from lp_publish to its callback. One without a key and with one event,
+ * which most are, is one cache line. */
+typedef struct lp__publication {
+    struct lp__publication *next;
+    uint32_t count;
+    uint32_t called_us; /* when it was called, as lp__now.mono_us */
+    int status;
+    bool is_single; /* `done.single`, else `done.all` */
+    bool has_key;
+    bool is_repeated;
+    bool is_lost; /* a repeat, and the first one's events are gone */
+    char *reason; /* NULL: the text of the status */
+    union {
+        lp_publish_cb single;
+        lp_publish_all_cb all;
+    } done; /* may be NULL */
+    void *ctx;
+    lp_event *events[]; /* `count` of them; behind them an lp__once where it has a key */
+} lp__publication;
+
+/* What a publication with a key has besides. */
+typedef struct lp__once {
+    uint64_t digest;     /* of its items */
+    struct lp__key *key; /* that is pending for it */
+    lp__queue joined;    /* repeats that end with it */
+    size_t key_len;
+    char text[];
+} lp__once;
 
 typedef struct lp__shutdown_call {
     struct lp__shutdown_call *next;
@@ -85,7 +110,8 @@ struct lp_manager {
     lp__queue waiting; /* publications whose events are pending, in their order */
     size_t jobs_out;
     bool changes_held; /* a batch failed: no change is urgent */
-    int64_t failure_logged_ms;
+    int64_t failure_logged_ms, failed_at_ms;
+    lp_error failure;      /* of the last batch, or of the start; LP_OK: none */
     int64_t changes_at_ms; /* when changes alone make a batch, INT64_MAX: there are none */
     int64_t timer_at_ms;   /* what the timer is set to */
 
@@ -109,11 +135,13 @@ struct lp_manager {
 
     lp__manager_http http;
     struct {
-        uint64_t published, batches, failed_batches;
+        uint64_t published, repeated, conflicting, batches, failed_batches;
+        lp_histogram publish_duration, delivery_duration, commit_duration;
     } count;
 };
 
 lp__now lp__manager_now(void);
+uint32_t lp__manager_mono_us(void); /* as lp__now.mono_us */
 lp_state lp__state(const lp_manager *manager);
 void lp__manager_set_state(lp_manager *manager, lp_state state, const lp_error *error);
 /* Makes the loop come by on_turn_end: from any thread, and on the home loop, which then does not
@@ -127,11 +155,25 @@ int lp__manager_options_fill(const lp_manager_options *given, lp_manager_options
 
 /* publish.c */
 void lp__queue_init(lp__queue *queue);
+void lp__queue_push(lp__queue *queue, lp__publication *publication);
+lp__publication *lp__queue_pop(lp__queue *queue);
+lp__queue lp__queue_take(lp__queue *queue); /* to be popped from, not pushed to */
+size_t lp__publication_bytes(const lp__publication *publication); /* against what may be pending */
+lp__once *lp__publication_once(lp__publication *publication);     /* NULL: it has no key */
+
+/* accept.c */
 void lp__publish_mailbox(lp_manager *manager);         /* takes in what came from other threads */
-void lp__publish_submit(lp_manager *manager);          /* hands gathered work to the store */
-void lp__publish_collect(lp_manager *manager);         /* takes back what the store has done */
 void lp__publish_run_completions(lp_manager *manager); /* calls back */
 void lp__publish_refuse_mailbox(lp_manager *manager);  /* LP_ECLOSED to what came in too late */
+/* Ends it: its callback runs at the end of the turn. `reason` may be NULL and is copied. */
+void lp__publish_complete(lp_manager *manager, lp__publication *publication, int status,
+                          const char *reason);
+
+/* commit.c */
+/* The batch that is being filled, with room for so many events more; NULL: out of memory. */
+lp__job *lp__publish_job(lp_manager *manager, size_t events, size_t bytes);
+void lp__publish_submit(lp_manager *manager);  /* hands gathered work to the store */
+void lp__publish_collect(lp_manager *manager); /* takes back what the store has done */
 void lp__publish_abandon(lp_manager *manager); /* all that is pending ends with LP_EDEADLINE */
 bool lp__publish_is_quiet(const lp_manager *manager); /* nothing is on its way */
 

@@ -1,7 +1,5 @@
-/* The way in: from lp_publish on any thread, through the engine and the store, to the publisher's
- * callback.
- *
- * Everything but lp_publish and lp_publish_cjson runs on the home loop. */
+/* The way in, on any thread: what is published is checked, copied, counted against the bounds on
+ * what is pending, and put into the mailbox of the home loop (accept.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +7,7 @@
 
 #include "../engine/event_prepare.h"
 #include "../engine/json.h"
-#include "addon_nouns.h"
+#include "../engine/keys.h"
 #include "manager_private.h"
 
 void lp__queue_init(lp__queue *queue)
@@ -18,14 +16,14 @@ void lp__queue_init(lp__queue *queue)
     queue->last = &queue->first;
 }
 
-static void push(lp__queue *queue, lp__publication *publication)
+void lp__queue_push(lp__queue *queue, lp__publication *publication)
 {
     publication->next = NULL;
     *queue->last = publication;
     queue->last = &publication->next;
 }
 
-static lp__publication *pop(lp__queue *queue)
+lp__publication *lp__queue_pop(lp__queue *queue)
 {
     lp__publication *publication = queue->first;
     if (publication != NULL && (queue->first = publication->next) == NULL)
@@ -33,14 +31,96 @@ static lp__publication *pop(lp__queue *queue)
     return publication;
 }
 
-static lp__queue take_all(lp__queue *queue)
+lp__queue lp__queue_take(lp__queue *queue)
 {
-    lp__queue all = *queue; /* to be popped from, not pushed to */
+    lp__queue all = *queue;
     lp__queue_init(queue);
     return all;
 }
 
-/* ---- accepting, on any thread ------------------------------------------- */
+/* ---- a publication ------------------------------------------------------ */
+
+size_t lp__publication_bytes(const lp__publication *publication)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < publication->count; i++)
+        bytes += lp__event_bytes(publication->events[i]);
+    return bytes;
+}
+
+lp__once *lp__publication_once(lp__publication *publication)
+{
+    return publication->has_key ? (lp__once *)(void *)(publication->events + publication->count)
+                                : NULL;
+}
+
+static void discard(lp__publication *publication)
+{
+    for (size_t i = 0; i < publication->count; i++)
+        lp_event_unref(publication->events[i]);
+    free(publication);
+}
+
+/* What it was called with, and how. */
+typedef struct call {
+    const lp_publish_item *items;
+    size_t count;
+    lp_str key;
+    bool is_single;  /* lp_publish and its like */
+    bool is_checked; /* the data has passed the JSON check */
+    bool at_home;
+} call;
+
+static int prepare_item(const lp_manager *manager, const lp_publish_item *item, bool is_checked,
+                        lp_event **out)
+{
+    lp_str data = item->data;
+    if (!is_checked && !lp__json_check(data, &data))
+        return LP_EINVAL;
+    if (data.len == 4 && memcmp(data.base, "null", 4) == 0)
+        return LP_EINVAL;
+    if (data.len > (size_t)manager->options.event_bytes_max)
+        return LP_ETOOBIG;
+    return lp__event_prepare(item->category, data, out);
+}
+
+static void prepare_once(lp__publication *publication, lp_str key)
+{
+    publication->has_key = true;
+    lp__once *once = lp__publication_once(publication);
+    *once = (lp__once){.key_len = key.len};
+    memcpy(once->text, key.base, key.len);
+    lp__queue_init(&once->joined);
+    for (size_t i = 0; i < publication->count; i++)
+        once->digest = lp__keys_digest(once->digest, lp_event_category(publication->events[i]),
+                                       lp_event_data(publication->events[i]));
+}
+
+static int prepare(const lp_manager *manager, const call *made, lp__publication **out)
+{
+    size_t once_size = made->key.len > 0 ? sizeof(lp__once) + made->key.len : 0;
+    /* glibc's malloc hands out what was freed on the home loop in an order that lets its walk
+     * through a full mailbox miss the cache, its calloc does not: a quarter of a publish's time */
+    lp__publication *publication =
+        calloc(1, offsetof(lp__publication, events) + made->count * sizeof(lp_event *) + once_size);
+    if (publication == NULL)
+        return LP_ENOMEM;
+    publication->is_single = made->is_single;
+    for (size_t i = 0; i < made->count; i++, publication->count++) {
+        int status =
+            prepare_item(manager, &made->items[i], made->is_checked, &publication->events[i]);
+        if (status != LP_OK) {
+            discard(publication);
+            return status;
+        }
+    }
+    if (made->key.len > 0)
+        prepare_once(publication, made->key);
+    *out = publication;
+    return LP_OK;
+}
+
+/* ---- accepting ---------------------------------------------------------- */
 
 static int refusal_by_state(const lp_manager *manager)
 {
@@ -56,54 +136,20 @@ static int refusal_by_state(const lp_manager *manager)
     }
 }
 
-/* Counts one event more against the bounds on what is pending. */
-static int count_in(lp_manager *manager, size_t bytes)
+/* Counts it against the bounds on what is pending. A single event is let in at least when it is
+ * alone, however large it may be. */
+static int count_in(lp_manager *manager, size_t count, size_t bytes)
 {
-    uint64_t events = atomic_fetch_add(&manager->pending, 1) + 1;
+    uint64_t bytes_max = (uint64_t)manager->options.pending_bytes_max;
+    if (count > 1 && bytes > bytes_max)
+        return LP_ETOOBIG;
+    uint64_t events = atomic_fetch_add(&manager->pending, count) + count;
     uint64_t total = atomic_fetch_add(&manager->pending_bytes, bytes) + bytes;
-    if (events <= (uint64_t)manager->options.pending_max &&
-        (total <= (uint64_t)manager->options.pending_bytes_max || events == 1))
+    if (events <= (uint64_t)manager->options.pending_max && (total <= bytes_max || events == 1))
         return LP_OK;
-    atomic_fetch_sub(&manager->pending, 1);
+    atomic_fetch_sub(&manager->pending, count);
     atomic_fetch_sub(&manager->pending_bytes, bytes);
     return LP_EFULL;
-}
-
-static int make_publication(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done,
-                            void *ctx, lp__publication **out)
-{
-    int status = refusal_by_state(manager);
-    if (status != LP_OK)
-        return status;
-    if (data.len == 4 && memcmp(data.base, "null", 4) == 0)
-        return LP_EINVAL;
-    if (data.len > (size_t)manager->options.event_bytes_max)
-        return LP_ETOOBIG;
-    lp__publication *publication = calloc(1, sizeof(*publication));
-    if (publication == NULL)
-        return LP_ENOMEM;
-    status = lp__event_prepare(category, data, &publication->event);
-    if (status == LP_OK) {
-        status = count_in(manager, lp__event_bytes(publication->event));
-        if (status != LP_OK)
-            lp_event_unref(publication->event);
-    }
-    if (status != LP_OK) {
-        free(publication);
-        return status;
-    }
-    publication->done = done;
-    publication->ctx = ctx;
-    *out = publication;
-    return LP_OK;
-}
-
-static void discard(lp_manager *manager, lp__publication *publication)
-{
-    atomic_fetch_sub(&manager->pending, 1);
-    atomic_fetch_sub(&manager->pending_bytes, lp__event_bytes(publication->event));
-    lp_event_unref(publication->event);
-    free(publication);
 }
 
 /* Everything waits for the end of a turn, also what comes from the home loop: so no callback runs
@@ -114,156 +160,91 @@ static int post(lp_manager *manager, lp__publication *publication, bool at_home)
     bool closed = manager->mailbox_closed;
     if (!closed) {
         bool first = manager->mailbox.first == NULL;
-        push(&manager->mailbox, publication);
+        lp__queue_push(&manager->mailbox, publication);
         if (at_home)
             lp__manager_soon(manager);
         else if (first)
             lp__manager_wake(manager);
     }
     uv_mutex_unlock(&manager->mailbox_mutex);
-    if (closed)
-        discard(manager, publication);
     return closed ? LP_ECLOSED : LP_OK;
 }
 
-/* ---- into the engine ---------------------------------------------------- */
-
-/* Its callback runs at the end of the turn. `reason` may be NULL and is copied. */
-static void complete(lp_manager *manager, lp__publication *publication, int status,
-                     const char *reason)
+static int check_call(const lp_manager *manager, const call *made)
 {
-    publication->status = status;
-    publication->reason = status != LP_OK && reason != NULL ? strdup(reason) : NULL;
-    atomic_fetch_sub(&manager->pending, 1);
-    atomic_fetch_sub(&manager->pending_bytes, lp__event_bytes(publication->event));
-    push(&manager->completed, publication);
-}
-
-/* The batch that is being filled; a full one goes to the store's queue first. */
-static lp__job *job_with_room(lp_manager *manager, size_t bytes)
-{
-    lp__job *job = manager->gathering;
-    if (job != NULL && (lp_batch_event_count(job->batch) >= BATCH_EVENTS_MAX ||
-                        job->bytes + bytes > BATCH_BYTES_MAX)) {
-        lp_batch_set_highest(job->batch, lp_event_seq(lp_batch_event(
-                                             job->batch, lp_batch_event_count(job->batch) - 1)));
-        lp__worker_submit(manager->worker, job);
-        manager->jobs_out++;
-        manager->gathering = job = NULL;
-    }
-    if (job == NULL && lp__job_new(&manager->gathering) != LP_OK)
-        return NULL;
-    return manager->gathering;
-}
-
-static void accept_without_store(lp_manager *manager, lp__publication *publication)
-{
-    lp__now now = lp__manager_now();
-    int status = lp__engine_stamp(manager->engine, now, &publication->event, 1);
-    if (status == LP_OK)
-        lp__engine_resolve(manager->engine, now, true);
-    complete(manager, publication, status, NULL);
-}
-
-static void accept_for_store(lp_manager *manager, lp__publication *publication)
-{
-    size_t bytes = lp__event_bytes(publication->event);
-    lp__job *job = job_with_room(manager, bytes);
-    int status = job == NULL ? LP_ENOMEM : LP_OK;
-    if (status == LP_OK)
-        status = lp__batch_reserve(job->batch, 1);
-    if (status == LP_OK)
-        status = lp__engine_stamp(manager->engine, lp__manager_now(), &publication->event, 1);
-    if (status != LP_OK) {
-        if (job != NULL && lp_batch_event_count(job->batch) == 0) {
-            lp__job_free(job);
-            manager->gathering = NULL;
-        }
-        complete(manager, publication, status, NULL);
-        return;
-    }
-    lp_batch_add_event(job->batch, publication->event); /* reserved: cannot fail */
-    job->bytes += bytes;
-    push(&manager->waiting, publication);
-}
-
-static void accept_publication(lp_manager *manager, lp__publication *publication)
-{
-    if (manager->doubt.status != LP_OK)
-        complete(manager, publication, LP_EINDOUBT, manager->doubt.message);
-    else if (manager->worker == NULL)
-        accept_without_store(manager, publication);
-    else
-        accept_for_store(manager, publication);
-}
-
-void lp__publish_mailbox(lp_manager *manager)
-{
-    uv_mutex_lock(&manager->mailbox_mutex);
-    lp__queue mail = take_all(&manager->mailbox);
-    uv_mutex_unlock(&manager->mailbox_mutex);
-    lp__publication *publication;
-    while ((publication = pop(&mail)) != NULL)
-        accept_publication(manager, publication);
-}
-
-void lp__publish_refuse_mailbox(lp_manager *manager)
-{
-    uv_mutex_lock(&manager->mailbox_mutex);
-    lp__queue mail = take_all(&manager->mailbox);
-    uv_mutex_unlock(&manager->mailbox_mutex);
-    lp__publication *publication;
-    while ((publication = pop(&mail)) != NULL)
-        complete(manager, publication, LP_ECLOSED, NULL);
-}
-
-static int publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done, void *ctx,
-                   bool at_home)
-{
-    lp__publication *publication;
-    int status = make_publication(manager, category, data, done, ctx, &publication);
-    if (status == LP_OK)
-        status = post(manager, publication, at_home);
+    int status = refusal_by_state(manager);
     if (status != LP_OK)
-        atomic_fetch_add(&manager->refused, 1);
+        return status;
+    if (made->count == 0 || made->key.len > LP_IDEMPOTENCY_KEY_MAX)
+        return LP_EINVAL;
+    if (made->count > (size_t)manager->options.pending_max || made->count > UINT32_MAX)
+        return LP_ETOOBIG;
+    return LP_OK;
+}
+
+/* One of the callbacks is the one, by `is_single`. */
+static int publish(lp_manager *manager, const call *made, lp_publish_cb single,
+                   lp_publish_all_cb all, void *ctx)
+{
+    lp__publication *publication = NULL;
+    int status = check_call(manager, made);
+    if (status == LP_OK)
+        status = prepare(manager, made, &publication);
+    size_t bytes = 0;
+    if (status == LP_OK) {
+        bytes = lp__publication_bytes(publication);
+        status = count_in(manager, made->count, bytes);
+    }
+    if (status != LP_OK)
+        goto refused;
+    publication->called_us = lp__manager_mono_us();
+    publication->ctx = ctx;
+    if (made->is_single)
+        publication->done.single = single;
+    else
+        publication->done.all = all;
+    status = post(manager, publication, made->at_home);
+    if (status == LP_OK)
+        return LP_OK;
+    atomic_fetch_sub(&manager->pending, made->count);
+    atomic_fetch_sub(&manager->pending_bytes, bytes);
+
+refused:
+    if (publication != NULL)
+        discard(publication);
+    atomic_fetch_add(&manager->refused, made->count > 0 ? made->count : 1);
     return status;
 }
 
-typedef struct single {
-    lp_publish_all_cb done;
-    void *ctx;
-} single;
-
-static void on_single(void *ctx, const lp_error *error, const lp_event *event)
+static int publish_all(lp_manager *manager, const lp_publish_request *request, bool at_home,
+                       lp_publish_all_cb done, void *ctx)
 {
-    single *one = ctx;
-    lp_event *events[1] = {(lp_event *)(uintptr_t)event};
-    lp_publish_result result = {.error = *error, .events = event ? events : NULL, .event_count = 1};
-    one->done(one->ctx, &result);
-    free(one);
+    call made = {.is_checked = at_home, .at_home = at_home};
+    if (request->struct_size >= offsetof(lp_publish_request, idempotency_key) + sizeof(lp_str)) {
+        made.items = request->items;
+        made.count = request->item_count;
+        made.key = request->idempotency_key;
+    }
+    return publish(manager, &made, NULL, done, ctx);
+}
+
+int lp_publish_all(lp_manager *manager, const lp_publish_request *request, lp_publish_all_cb done,
+                   void *ctx)
+{
+    return publish_all(manager, request, false, done, ctx);
 }
 
 int lp__manager_publish(lp_manager *manager, const lp_publish_request *request,
                         lp_publish_all_cb done, void *ctx)
 {
-    if (request->item_count != 1 || request->idempotency_key.len > 0)
-        return LP_EINVAL;
-    single *one = malloc(sizeof(*one));
-    if (one == NULL)
-        return LP_ENOMEM;
-    *one = (single){done, ctx};
-    int status =
-        publish(manager, request->items[0].category, request->items[0].data, on_single, one, true);
-    if (status != LP_OK)
-        free(one);
-    return status;
+    return publish_all(manager, request, true, done, ctx);
 }
 
 int lp_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done, void *ctx)
 {
-    if (!lp__json_check(data, &data))
-        return LP_EINVAL;
-    return publish(manager, category, data, done, ctx, false);
+    lp_publish_item item = {category, data};
+    call made = {.items = &item, .count = 1, .is_single = true};
+    return publish(manager, &made, done, NULL, ctx);
 }
 
 int lp_publish_cjson(lp_manager *manager, lp_str category, const struct cJSON *data,
@@ -277,143 +258,4 @@ int lp_publish_cjson(lp_manager *manager, lp_str category, const struct cJSON *d
     int status = lp_publish(manager, category, lp_str_of(text), done, ctx);
     cJSON_free(text);
     return status;
-}
-
-/* ---- to the store and back ---------------------------------------------- */
-
-/* Whether a batch must go out for the sake of changes alone. Most of them can wait for the next
- * event; at the end there is none, and they get batches until one fails. */
-static bool changes_are_due(lp_manager *manager, bool events)
-{
-    int64_t now = lp__manager_now().mono_ms;
-    if (manager->doubt.status != LP_OK || !lp__engine_changed(manager->engine))
-        manager->changes_at_ms = INT64_MAX;
-    else if (manager->ending != RUNNING)
-        manager->changes_at_ms = events || manager->changes_told ? INT64_MAX : now;
-    else if (lp__engine_changes_are_urgent(manager->engine) && !manager->changes_held)
-        manager->changes_at_ms = now;
-    else if (manager->changes_at_ms == INT64_MAX)
-        manager->changes_at_ms = now + CHANGES_DELAY_MS;
-    return now >= manager->changes_at_ms;
-}
-
-void lp__publish_submit(lp_manager *manager)
-{
-    if (manager->worker == NULL || manager->jobs_out > 0)
-        return; /* what comes in meanwhile gathers */
-    bool events = manager->gathering != NULL && lp_batch_event_count(manager->gathering->batch) > 0;
-    lp_state state = lp__state(manager);
-    if (state == LP_STATE_STARTING || state == LP_STATE_FAILED)
-        return;
-    bool changes = changes_are_due(manager, events);
-    if (!events && !changes)
-        return;
-    /* After a failure they go apart: what frees space must not wait for what needs it. */
-    bool apart = manager->changes_held;
-    lp__job *job = apart && changes ? NULL : manager->gathering;
-    if (job == NULL && lp__job_new(&job) != LP_OK) {
-        manager->changes_at_ms = lp__manager_now().mono_ms + CHANGES_DELAY_MS;
-        return;
-    }
-    if (!apart || !changes)
-        manager->gathering = NULL;
-    if (!apart || changes) {
-        lp__engine_take_changes(manager->engine, BATCH_CHANGES_MAX, job->batch);
-        manager->changes_at_ms = INT64_MAX;
-    }
-    lp__worker_submit(manager->worker, job);
-    manager->jobs_out++;
-}
-
-/* A full disk fails every batch: one line a second says enough. */
-static void log_failure(lp_manager *manager, const lp__job *job, int64_t now_ms)
-{
-    enum { LOG_EVERY_MS = 1000 };
-    if (manager->failure_logged_ms != 0 && now_ms - manager->failure_logged_ms < LOG_EVERY_MS)
-        return;
-    manager->failure_logged_ms = now_ms;
-    lp__manager_log(manager, LP_LOG_ERROR, "a batch of %zu events was not kept: %s",
-                    lp_batch_event_count(job->batch), job->error.message);
-}
-
-/* Ends one job: its events are seen or dropped, in their order. */
-static void finish_job(lp_manager *manager, lp__job *job)
-{
-    lp__now now = lp__manager_now();
-    manager->count.batches++;
-    bool failed = job->status != LP_OK;
-    if (failed) {
-        manager->count.failed_batches++;
-        log_failure(manager, job, now.mono_ms);
-        lp__engine_put_back_changes(manager->engine, job->batch);
-        if (lp_batch_removal_count(job->batch) + lp_batch_horizon_count(job->batch) > 0)
-            manager->changes_at_ms = now.mono_ms + CHANGES_DELAY_MS;
-    }
-    manager->changes_held = failed;
-    manager->changes_told = failed && manager->ending != RUNNING;
-    if (job->status == LP_EINDOUBT && manager->doubt.status == LP_OK)
-        manager->doubt = job->error;
-
-    for (size_t i = 0, count = lp_batch_event_count(job->batch); i < count; i++) {
-        lp__publication *publication = pop(&manager->waiting);
-        const char *reason = failed ? job->error.message : NULL;
-        int status = failed ? job->status : lp_batch_status(job->batch, i, &reason);
-        lp__engine_resolve(manager->engine, now, status == LP_OK);
-        complete(manager, publication, status, reason);
-    }
-    if (job->status == LP_EINDOUBT && lp__state(manager) == LP_STATE_SERVING)
-        lp__manager_set_state(manager, LP_STATE_IN_DOUBT, &job->error);
-    lp__job_free(job);
-}
-
-/* Batches behind one that ended in doubt are handed to the add-on all the same, which refuses them.
- */
-void lp__publish_collect(lp_manager *manager)
-{
-    lp__job *job;
-    while (manager->worker != NULL && (job = lp__worker_done(manager->worker)) != NULL) {
-        manager->jobs_out--;
-        finish_job(manager, job);
-    }
-}
-
-void lp__publish_run_completions(lp_manager *manager)
-{
-    lp__queue completed = take_all(&manager->completed);
-    lp__publication *publication;
-    while ((publication = pop(&completed)) != NULL) {
-        lp_error error = {LP_OK, ""};
-        bool kept = publication->status == LP_OK;
-        if (kept)
-            manager->count.published++;
-        else
-            atomic_fetch_add(&manager->refused, 1);
-        if (!kept)
-            lp_error_set(&error, publication->status, "%s",
-                         publication->reason != NULL ? publication->reason
-                                                     : lp_strerror(publication->status));
-        if (publication->done != NULL)
-            publication->done(publication->ctx, &error, kept ? publication->event : NULL);
-        lp_event_unref(publication->event);
-        free(publication->reason);
-        free(publication);
-    }
-}
-
-bool lp__publish_is_quiet(const lp_manager *manager)
-{
-    return manager->gathering == NULL && manager->jobs_out == 0;
-}
-
-void lp__publish_abandon(lp_manager *manager)
-{
-    lp__publication *publication;
-    while ((publication = pop(&manager->waiting)) != NULL) {
-        manager->unkept++;
-        complete(manager, publication, LP_EDEADLINE,
-                 "the store did not finish before the deadline of the shutdown");
-    }
-    if (manager->gathering != NULL)
-        lp__job_free(manager->gathering);
-    manager->gathering = NULL;
 }

@@ -63,6 +63,14 @@ static int on_horizon(void *ctx, lp_str category, uint64_t seq)
                                   : lp__engine_replay_horizon(replaying->engine, category, seq);
 }
 
+static int on_idempotency(void *ctx, const lp_idempotency *record)
+{
+    lp__replaying *replaying = ctx;
+    if (is_canceled(replaying))
+        return LP_ECANCELED;
+    return lp__engine_replay_idempotency(replaying->engine, replaying->begun, record);
+}
+
 static int on_highest(void *ctx, uint64_t seq)
 {
     lp__replaying *replaying = ctx;
@@ -150,6 +158,7 @@ int lp__replay_start(lp_manager *manager, lp_error *error)
                  .event = on_event,
                  .removal = on_removal,
                  .horizon = on_horizon,
+                 .idempotency = on_idempotency,
                  .highest = on_highest,
                  .loss = on_loss,
                  .progress = on_progress,

@@ -107,19 +107,19 @@ static bool open_store(lp__worker *worker)
 
 static void run_job(lp__worker *worker, lp__job *job)
 {
-    int64_t begun = mono_ms();
+    uint64_t begun_ns = uv_hrtime();
     if (worker->doubt.status == LP_OK)
         job->status = lp_store_append(worker->store, job->batch, &job->error);
     else
         job->status = (job->error = worker->doubt).status;
     if (job->status == LP_EINDOUBT)
         worker->doubt = job->error;
-    int64_t took = mono_ms() - begun;
-    if (took >= SLOW_BATCH_MS) {
+    job->took_us = (uv_hrtime() - begun_ns) / 1000;
+    if (job->took_us >= SLOW_BATCH_MS * 1000) {
         lp_error line;
         lp_error_set(&line, LP_OK, "%s: a batch of %zu events took %lld ms",
                      lp_store_name(worker->store), lp_batch_event_count(job->batch),
-                     (long long)took);
+                     (long long)(job->took_us / 1000));
         lp__worker_log(worker, LP_LOG_WARN, line.message);
     }
     uv_mutex_lock(&worker->mutex);
@@ -211,6 +211,15 @@ static bool is_abandoned(lp__worker *worker)
     return abandoned;
 }
 
+static void free_keys(const lp_batch *kept, lp_batch *batch)
+{
+    for (size_t i = 0; i < lp_batch_idempotency_count(kept); i++) {
+        lp_idempotency record = lp_batch_idempotency(kept, i);
+        record.count = 0;
+        lp_batch_add_idempotency(batch, &record);
+    }
+}
+
 /* What was kept after its publishers had been told that it is not must not come back. */
 static void take_back(lp__worker *worker)
 {
@@ -222,6 +231,8 @@ static void take_back(lp__worker *worker)
             if (!lp_batch_failed(job->batch, i))
                 lp_batch_add_removal(batch, lp_event_seq(lp_batch_event(job->batch, i)),
                                      LP_REMOVED_RETRIEVED);
+        if (job->status == LP_OK)
+            free_keys(job->batch, batch);
         lp_batch_set_highest(batch, lp_batch_highest(job->batch));
     }
     lp_store_append(worker->store, batch, NULL);
@@ -365,7 +376,8 @@ void lp__worker_abandon(lp__worker *worker, void (*left_behind)(void *ctx), void
     bool ended = worker->phase == LP__WORKER_FAILED || worker->phase == LP__WORKER_CLOSED;
     lp__job *dropped = NULL;
     if (!ended) {
-        worker->abandoned = worker->stopping = worker->canceled = true;
+        worker->abandoned = worker->stopping = true;
+        worker->canceled = true;
         worker->left_behind = left_behind;
         worker->left_behind_ctx = ctx;
         dropped = worker->todo;

@@ -20,6 +20,7 @@ typedef struct lp__job {
     int status; /* of the whole batch, once it is done */
     lp_error error;
     size_t bytes; /* of its events */
+    uint64_t took_us;
 } lp__job;
 
 int lp__job_new(lp__job **out);

@@ -38,21 +38,31 @@ size_t lp__answer_pieces_max(const lp_answer *answer)
     return answer->event_count ? 2 * answer->event_count + 1 : 1;
 }
 
-static size_t build_timeout(const lp_answer *answer, char *scratch, lp_str *pieces, size_t *count)
+/* "gap" stays last in every answer. `last_id` is what stands between it and the timestamp. */
+static lp_str build_timeout(const lp_answer *answer, const char *last_id, char *scratch)
 {
     int len = snprintf(scratch, LP__ANSWER_SCRATCH,
-                       "{\"timeout\":\"no events before timeout\",\"timestamp\":%" PRId64 "%s}",
-                       answer->timestamp_ms, answer->gap ? ",\"gap\":true" : "");
-    pieces[0] = (lp_str){scratch, (size_t)len};
-    *count = 1;
-    return (size_t)len;
+                       "{\"timeout\":\"no events before timeout\",\"timestamp\":%" PRId64 "%s%s}",
+                       answer->timestamp_ms, last_id, answer->gap ? ",\"gap\":true" : "");
+    return (lp_str){scratch, (size_t)len};
+}
+
+lp_str lp__answer_timeout_by_id(const lp_answer *answer, char *scratch)
+{
+    char id[LP_ID_TEXT_LEN + 1], last_id[sizeof(",\"last_id\":\"\"") + LP_ID_TEXT_LEN];
+    lp_id_format(answer->last_id, id);
+    snprintf(last_id, sizeof(last_id), ",\"last_id\":\"%s\"", id);
+    return build_timeout(answer, last_id, scratch);
 }
 
 size_t lp__answer_build(const lp_answer *answer, char *scratch, lp_str *pieces, size_t *count)
 {
-    if (!answer->event_count)
-        return build_timeout(answer, scratch, pieces, count);
     size_t total = 0, n = 0;
+    if (!answer->event_count) {
+        pieces[0] = build_timeout(answer, "", scratch);
+        *count = 1;
+        return pieces[0].len;
+    }
     pieces[n++] = events_head;
     for (size_t i = 0; i < answer->event_count; i++) {
         if (i > 0)

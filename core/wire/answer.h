@@ -18,7 +18,7 @@ LP_API extern const lp__wire_header lp__subscribe_headers[LP__SUBSCRIBE_HEADERS]
 LP_API extern const lp__wire_header lp__publish_headers[LP__PUBLISH_HEADERS];
 
 /* Room that a timeout's body needs. */
-#define LP__ANSWER_SCRATCH 96
+#define LP__ANSWER_SCRATCH 160
 
 /* How many pieces lp__answer_build makes of an answer at most. */
 LP_API size_t lp__answer_pieces_max(const lp_answer *answer);
@@ -27,6 +27,9 @@ LP_API size_t lp__answer_pieces_max(const lp_answer *answer);
  * pieces borrow from the events, from `scratch` (LP__ANSWER_SCRATCH bytes) and from constants. */
 LP_API size_t lp__answer_build(const lp_answer *answer, char *scratch, lp_str *pieces,
                                size_t *count);
+
+/* The body of a timeout to a poll that resumes by id: with the id to go on from. In `scratch`. */
+LP_API lp_str lp__answer_timeout_by_id(const lp_answer *answer, char *scratch);
 
 /* Copies pieces one behind the other; `out` has room for all. */
 LP_API void lp__answer_flatten(const lp_str *pieces, size_t count, char *out);

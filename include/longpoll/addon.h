@@ -107,10 +107,13 @@ typedef struct lp_idempotency {
     lp_str key;         /* 1 to 255 bytes, the publisher's */
     uint64_t digest;    /* of the body: another body under the same key is an error */
     uint64_t seq;       /* the first event it published */
-    uint32_t count;     /* how many it published */
+    uint32_t count;     /* how many it published; 0: none, and the key is free again, whatever a
+                           record of the same `seq` says */
     int64_t expires_ms; /* milliseconds since the epoch; may be forgotten from then on */
 } lp_idempotency;
 
+/* Records may come in any order; of several with one key that of the highest `seq` counts.
+ * LP_EINVAL: no record (it is damaged). */
 LP_API int lp_replay_idempotency(lp_replay *replay, const lp_idempotency *record);
 
 /* Pushes the highest sequence number that was ever given, whether its event is kept or not. */
@@ -163,11 +166,17 @@ LP_API lp_removal lp_batch_removal(const lp_batch *batch, size_t i);
 /* Horizons that were raised: at most one a category, its newest. */
 LP_API size_t lp_batch_horizon_count(const lp_batch *batch);
 LP_API lp_horizon lp_batch_horizon(const lp_batch *batch, size_t i);
+/* Idempotency records of the batch's publishes. An add-on that keeps them keeps each in one commit
+ * with its events. Keeping them is optional, as are horizons and removals: a publish that is
+ * repeated after a restart is then published again. */
 LP_API size_t lp_batch_idempotency_count(const lp_batch *batch);
 LP_API lp_idempotency lp_batch_idempotency(const lp_batch *batch, size_t i);
 /* Idempotency records that expire at this time or before are forgotten, because their time is over
  * or there were too many of them: they need not be kept any longer, nor pushed at the next
- * on_start. INT64_MIN when the batch says nothing of them. */
+ * on_start; the greatest value since on_start counts, and records of this batch and of later ones
+ * expire after it. A start that pushes a forgotten record does no harm. An add-on that bounds its
+ * store lets go of them, for their time may be far off. INT64_MIN when the batch says nothing of
+ * them. */
 LP_API int64_t lp_batch_forgotten_keys_ms(const lp_batch *batch);
 /* The highest sequence number ever given. At least that of the last event. */
 LP_API uint64_t lp_batch_highest(const lp_batch *batch);

@@ -36,7 +36,7 @@ typedef enum lp_claim {
      * reached may be forgotten, but not before the events below it are deleted: the floor tells
      * that events may be missing, and does not keep away one that is pushed. */
     LP_CLAIM_HORIZONS = 2,
-    /* Idempotency keys come back until they expire. */
+    /* Idempotency keys come back until they expire or are forgotten. */
     LP_CLAIM_IDEMPOTENCY = 4,
     /* The highest sequence number comes back, also when no event has it any more. */
     LP_CLAIM_HIGHEST = 8,
@@ -53,7 +53,8 @@ typedef enum lp_claim {
     LP_CLAIM_DAMAGE = 128,
     /* The files beneath the directory take at most four times the bytes of the living events, each
      * counted with 100 bytes, and `spare_bytes`: after any number of events have gone through the
-     * rings, and after a thorough on_idle when a replay took none of them. */
+     * rings, and after a thorough on_idle when a replay took none of them. Keys that are claimed
+     * too count in the same way until they expire or are forgotten. */
     LP_CLAIM_BOUNDED = 256
 } lp_claim;
 
@@ -76,8 +77,9 @@ typedef struct lp_conformance {
      * the case failed. */
     const char *directory;
     unsigned claims; /* lp_claim, or-ed */
-    /* The store refuses events with more data than this, one by one (lp_batch_fail). 0: it has no
-     * bound of its own, and takes events of 1 MiB and batches of 8. */
+    /* The store refuses events with more data than this, one by one (lp_batch_fail), and with them
+     * what was published together with them. 0: it has no bound of its own, and takes events of
+     * 1 MiB and batches of 8. */
     size_t event_bytes_max;
     unsigned kill_rounds;   /* of each case that kills; 0: 8 */
     const char *only;       /* the one case to run; NULL: all */

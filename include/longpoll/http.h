@@ -24,12 +24,15 @@ extern "C" {
 
 struct st_h2o_hostconf_t;
 struct st_h2o_req_t;
+struct st_h2o_accept_ctx_t;
+struct uv_stream_s;
+struct uv_handle_s;
 struct ssl_ctx_st;
 
 /* Bounds of the HTTP side of one manager; zero means the default. */
 typedef struct lp_http_options {
     size_t struct_size;        /* set by LP_HTTP_OPTIONS_INIT */
-    int64_t header_bytes_max;  /* request line and headers: 16 KiB (431; lp_server cuts a connection
+    int64_t header_bytes_max;  /* request line and headers: 64 KiB (431; lp_server cuts a connection
                                   that sends on without an end) */
     int64_t body_bytes_max;    /* of a publish: event_bytes_max and 8 KiB (413) */
     int64_t answer_timeout_ms; /* an answer must be written whole by then, else it is cut: 30,000 */
@@ -40,9 +43,11 @@ typedef struct lp_http_options {
     const char *const *cors_origins; /* pages of these origins may read answers and publish
                                         ("https://a.example:8443", or "*" for any): none. Copied */
     size_t cors_origin_count;
-    bool strict_status;   /* a poll that cannot be read is answered 400; golongpoll's 200 without */
-    int64_t publish_rate; /* events a second that one client address may publish: no bound */
-    int64_t publish_burst;       /* and so many at once: twice the rate */
+    bool strict_status; /* a poll that cannot be read is answered 400; golongpoll's 200 without */
+    /* Events a second that one client address may publish, and so many at once: no bound; twice the
+     * rate (429). An address of IPv6 is its /64 network; behind a proxy all clients have the
+     * proxy's. A request never costs more than `publish_burst`. */
+    int64_t publish_rate, publish_burst;
     int64_t stream_heartbeat_ms; /* a stream of events that is silent says where it is: 15,000 */
 } lp_http_options;
 
@@ -96,6 +101,16 @@ LP_API void lp_http_stats(const lp_manager *manager, lp_http_figures *out, size_
  * and what is wrong with it. LP_ENOMEM. */
 LP_API int lp_tls_new(const char *chain, const char *key, struct ssl_ctx_st **out, lp_error *error);
 
+/* Hands a connection that a listener of your own has accepted to libh2o, in place of
+ * h2o_uv_socket_create and h2o_accept. With a context of lp_tls_new in `accept->ssl_ctx` it also
+ * stands between libuv and libh2o, whose TLS needs that: without it one client can make libuv abort
+ * the process (a request and a fatal alert in one segment), a reset of an idle connection leaks it,
+ * and uploads are closed when a read fills 8,192 bytes exactly. `closed` is for libuv, and runs
+ * when the stream has closed. LP_ENOMEM: nothing has happened to the stream. Leaves `data` and
+ * `on_close` of libh2o's socket alone in clear, and uses `on_close` under TLS. */
+LP_API int lp_tls_accept(struct st_h2o_accept_ctx_t *accept, struct uv_stream_s *stream,
+                         void (*closed)(struct uv_handle_s *handle));
+
 /* ---- a server for programs that have none ------------------------------ */
 
 typedef struct lp_server lp_server;
@@ -107,7 +122,8 @@ typedef struct lp_server_options {
     const char *events_path;    /* "/events"; "" serves none. NULL: the default, here and below */
     const char *publish_path;   /* "/publish" */
     const char *health_path;    /* "/health" */
-    int64_t connections_max;    /* 0: 20,000, or what the descriptor limit leaves; past it 503 */
+    int64_t connections_max;    /* 0: 20,000, or what the descriptor limit leaves; past it 503
+                                   (over TLS it is closed) */
     int64_t request_timeout_ms; /* a request's headers and body must be in by then, and an idle
                                    connection is closed: 10,000 */
     int64_t request_bytes_max;  /* memory of requests that are being read or served, in all: 64

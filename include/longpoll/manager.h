@@ -221,7 +221,8 @@ typedef struct lp_histogram {
 typedef struct lp_stats {
     lp_state state;
     uint64_t waiters, categories, events, events_bytes, pending, pending_bytes; /* now */
-    uint64_t published, refused, answered, timed_out, delivered; /* since the start */
+    uint64_t published, refused;                                 /* since the start, in events */
+    uint64_t answered, timed_out, delivered;                     /* since the start */
     uint64_t evicted, expired, retrieved;                        /* events gone */
     uint64_t batches, failed_batches, replayed, damaged_records; /* the store */
     int64_t commit_since_ms; /* how long the add-on has been busy with one batch, 0: it is not */

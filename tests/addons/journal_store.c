@@ -146,6 +146,37 @@ Test(journal_store, events_out_of_order_are_refused_one_by_one)
     cr_assert_eq(content.wrong, 0);
 }
 
+/* Its first event is out of order: the rest and its key go with it. */
+Test(journal_store, a_group_is_refused_whole_with_its_key)
+{
+    lp_journal_options options = jk_options(LP_SYNC_ALWAYS, 0);
+    lp_store *store = jk_open(directory, &options, NULL);
+    append(store, 10, 5);
+    lp_batch *batch = jk_batch();
+    for (uint64_t n = 14; n <= 18; n++) {
+        lp_event *event = jk_event(n);
+        lp_batch_add_event(batch, event);
+        lp_event_unref(event);
+        if (n == 16)
+            lp_batch_group(batch, 3);
+    }
+    lp_batch_group(batch, 2);
+    lp_idempotency refused = {lp_str_of("refused"), 1, JK_SEQ(14), 3, INT64_MAX};
+    lp_idempotency kept = {lp_str_of("kept"), 1, JK_SEQ(17), 2, INT64_MAX};
+    lp_batch_add_idempotency(batch, &refused);
+    lp_batch_add_idempotency(batch, &kept);
+    lp_error error;
+    cr_assert_eq(lp_store_append(store, batch, &error), LP_OK);
+    for (size_t i = 0; i < 5; i++)
+        cr_assert_eq(lp_batch_status(batch, i, NULL), i < 3 ? LP_EORDER : LP_OK);
+    lp_batch_free(batch);
+    jk_close(store);
+    jk_look(directory, &options, &content);
+    cr_assert_eq(content.count, 7);
+    cr_assert_eq(content.key_count, 1);
+    cr_assert_eq(content.wrong, 0);
+}
+
 /* ---- what is gone stays gone ----------------------------------------------------------------- */
 
 Test(journal_store, retrieved_events_stay_gone)

@@ -95,6 +95,35 @@ Test(lmdb_store, events_out_of_order_are_refused_one_by_one)
     cr_assert_eq(content.wrong, 0);
 }
 
+/* Its first event is out of order: the rest and its key go with it. */
+Test(lmdb_store, a_group_is_refused_whole_with_its_key)
+{
+    lp_lmdb_options options = lk_options(LP_SYNC_NEVER);
+    lp_store *store = lk_open(directory, &options, NULL);
+    append(store, 10, 5);
+    lp_batch *batch = lk_batch();
+    for (uint64_t n = 14; n <= 16; n++)
+        lk_add(batch, n);
+    lp_batch_group(batch, 3);
+    for (uint64_t n = 17; n <= 18; n++)
+        lk_add(batch, n);
+    lp_batch_group(batch, 2);
+    lp_idempotency refused = {lp_str_of("refused"), 1, LK_SEQ(14), 3, INT64_MAX};
+    lp_idempotency kept = {lp_str_of("kept"), 1, LK_SEQ(17), 2, INT64_MAX};
+    lp_batch_add_idempotency(batch, &refused);
+    lp_batch_add_idempotency(batch, &kept);
+    cr_assert_eq(lp_store_append(store, batch, &error), LP_OK);
+    for (size_t i = 0; i < 5; i++)
+        cr_assert_eq(lp_batch_status(batch, i, NULL), i < 3 ? LP_EORDER : LP_OK);
+    lp_batch_free(batch);
+    lk_close(store);
+    lk_look(directory, &options, &content);
+    cr_assert_eq(content.count, 7);
+    cr_assert_eq(content.key_count, 1);
+    cr_assert_eq(content.key.seq, LK_SEQ(17));
+    cr_assert_eq(content.wrong, 0);
+}
+
 Test(lmdb_store, the_map_grows_over_many_batches_and_for_an_event_larger_than_itself)
 {
     lp_lmdb_options options = lk_options(LP_SYNC_NEVER);

@@ -100,16 +100,26 @@ static int put_record(state *log, log_record head, lp_str name, lp_str data)
     return status;
 }
 
+/* Looks at all events before one is written: with one of a group all of it is refused. */
+static void refuse_events(state *log, lp_batch *batch)
+{
+    if (log->defect == LOG_TAKES_LARGE_EVENTS || log->defect == LOG_KEEPS_HALF_A_GROUP)
+        return;
+    for (size_t i = 0; i < lp_batch_event_count(batch); i++)
+        if (lp_event_data(lp_batch_event(batch, i)).len > LOG_EVENT_BYTES_MAX)
+            lp_batch_fail(batch, i, LP_ETOOBIG, "the data is larger than the log's bound");
+}
+
 static int put_event(state *log, lp_batch *batch, size_t i)
 {
     if (log->defect == LOG_REVERSES_THE_ORDER)
         i = lp_batch_event_count(batch) - 1 - i;
     const lp_event *event = lp_batch_event(batch, i);
     lp_str category = lp_event_category(event), data = lp_event_data(event);
-    if (data.len > LOG_EVENT_BYTES_MAX && log->defect != LOG_TAKES_LARGE_EVENTS) {
+    if (data.len > LOG_EVENT_BYTES_MAX && log->defect == LOG_KEEPS_HALF_A_GROUP)
         lp_batch_fail(batch, i, LP_ETOOBIG, "the data is larger than the log's bound");
+    if (lp_batch_failed(batch, i))
         return LP_OK;
-    }
     if (log->defect == LOG_ENDS_TEXT_AT_NUL)
         category.len = strnlen(category.base, category.len);
     if (log->defect == LOG_CUTS_LONG_NAMES && category.len > 1000)
@@ -143,16 +153,9 @@ static int put_horizon(state *log, lp_horizon horizon)
                       (lp_str){NULL, 0});
 }
 
-static int put_batch(state *log, lp_batch *batch)
+static int put_keys(state *log, const lp_batch *batch)
 {
-    const lp_str none = {NULL, 0};
     int status = LP_OK;
-    for (size_t i = 0; status == LP_OK && i < lp_batch_event_count(batch); i++)
-        status = put_event(log, batch, i);
-    for (size_t i = 0; status == LP_OK && i < lp_batch_removal_count(batch); i++)
-        status = put_removal(log, lp_batch_removal(batch, i));
-    for (size_t i = 0; status == LP_OK && i < lp_batch_horizon_count(batch); i++)
-        status = put_horizon(log, lp_batch_horizon(batch, i));
     for (size_t i = 0; status == LP_OK && i < lp_batch_idempotency_count(batch); i++) {
         lp_idempotency key = lp_batch_idempotency(batch, i);
         status = put_record(log,
@@ -161,8 +164,43 @@ static int put_batch(state *log, lp_batch *batch)
                                          .count = key.count,
                                          .digest = key.digest,
                                          .expires_ms = key.expires_ms},
-                            key.key, none);
+                            key.key, (lp_str){NULL, 0});
     }
+    return status;
+}
+
+/* The keys in a frame of their own, and time enough to be killed before the next one. */
+static int put_keys_first(state *log, const lp_batch *batch)
+{
+    enum { MOMENT_US = 3000 };
+    int status = put_keys(log, batch);
+    if (status == LP_OK) {
+        close_frame(log);
+        status = flush(log);
+    }
+    usleep(MOMENT_US);
+    return status == LP_OK ? open_frame(log) : status;
+}
+
+static int put_batch(state *log, lp_batch *batch)
+{
+    const lp_str none = {NULL, 0};
+    int status = LP_OK;
+    bool keys_first =
+        log->defect == LOG_WRITES_KEYS_FIRST || log->defect == LOG_KEEPS_THE_REFUSED_KEY;
+    if (log->defect == LOG_KEEPS_THE_REFUSED_KEY)
+        status = put_keys(log, batch);
+    else if (keys_first)
+        status = put_keys_first(log, batch);
+    refuse_events(log, batch);
+    for (size_t i = 0; status == LP_OK && i < lp_batch_event_count(batch); i++)
+        status = put_event(log, batch, i);
+    for (size_t i = 0; status == LP_OK && i < lp_batch_removal_count(batch); i++)
+        status = put_removal(log, lp_batch_removal(batch, i));
+    for (size_t i = 0; status == LP_OK && i < lp_batch_horizon_count(batch); i++)
+        status = put_horizon(log, lp_batch_horizon(batch, i));
+    if (status == LP_OK && !keys_first)
+        status = put_keys(log, batch);
     if (status == LP_OK)
         status = put_record(log, (log_record){.kind = HIGHEST, .seq = lp_batch_highest(batch)},
                             none, none);
@@ -174,6 +212,7 @@ static bool comes_later(const state *log, const lp_batch *batch)
 {
     return log->defect == LOG_WRITES_LATER || log->defect == LOG_NEEDS_IDLE ||
            log->defect == LOG_GIVES_UP_LATE ||
+           (log->defect == LOG_WRITES_KEYS_LATER && lp_batch_idempotency_count(batch) > 0) ||
            (log->defect == LOG_WRITES_REMOVALS_LATER && lp_batch_event_count(batch) == 0);
 }
 
@@ -198,6 +237,8 @@ static int log_publish(lp_addon *self, lp_batch *batch)
         if (!comes_later(log, batch))
             status = flush(log);
     }
+    if (status == LP_OK && lp_batch_forgotten_keys_ms(batch) > log->forgotten_keys_ms)
+        log->forgotten_keys_ms = lp_batch_forgotten_keys_ms(batch);
     if (status == LP_OK)
         return LP_OK;
     log->len = 0;
@@ -476,7 +517,8 @@ static int log_idle(lp_addon *self, lp_idle *idle)
         lp_idle_again(idle, 0);
     if (log->defect == LOG_NEEDS_IDLE && flush(log) != LP_OK)
         return lp_idle_error(idle, LP_EIO, "%s: not written", log->path);
-    if (log->len || log->defect == LOG_NEVER_DELETES)
+    bool keeps = log->defect == LOG_KEEPS_FORGOTTEN_KEYS && log->forgotten_keys_ms != INT64_MIN;
+    if (log->len || log->defect == LOG_NEVER_DELETES || keeps)
         return LP_OK;
     if (!thorough && log->defect != LOG_SWEEPS_HORIZONS &&
         (log->size < COMPACT_BYTES || log->size < log->compacted * 2))
@@ -522,6 +564,7 @@ int log_addon_new(const char *directory, log_defect defect, lp_addon **out)
     snprintf(log->lock_path, sizeof(log->lock_path), "%s.lock", log->path);
     log->defect = defect;
     log->file = log->lock = -1;
+    log->forgotten_keys_ms = INT64_MIN;
     log->addon = (lp_addon)LP_ADDON_INIT("log");
     log->addon.state = log;
     log->addon.on_start = log_start;

@@ -16,6 +16,12 @@ typedef enum log_defect {
     LOG_FORGETS_REMOVALS,
     LOG_FORGETS_THE_HIGHEST,
     LOG_FORGETS_KEYS,
+    LOG_FORGETS_TOO_MANY_KEYS,
+    LOG_KEEPS_FORGOTTEN_KEYS,
+    LOG_WRITES_KEYS_FIRST,     /* and the events of the batch a moment later */
+    LOG_WRITES_KEYS_LATER,     /* with the next batch */
+    LOG_KEEPS_HALF_A_GROUP,    /* writes events before it has looked at all of them */
+    LOG_KEEPS_THE_REFUSED_KEY, /* of a group */
     LOG_DROPS_THE_HORIZON,
     LOG_DROPS_THE_FLOOR,
     LOG_SWEEPS_HORIZONS,    /* in idle, once the floor has reached them; their events stay */

@@ -16,6 +16,7 @@ typedef struct census {
     const char *highest; /* its last record */
     uint64_t lost;       /* the event to lose; 0: none */
     uint64_t floor;      /* up to here horizons are to be lost; 0: none */
+    int64_t forgotten_keys_ms;
 } census;
 
 /* Calls `visit` for each record of a whole log; `from` to `to` are its bytes. */
@@ -64,6 +65,8 @@ static void note(void *ctx, const char *from, const char *to, const log_record *
             all->floor = head->seq;
         /* fall through */
     case KEY:
+        if (head->kind == KEY && head->expires_ms <= all->forgotten_keys_ms)
+            break;
         while (i < all->mark_count && !same_mark(all->marks[i], head, name))
             i++;
         all->marks[i] = from;
@@ -142,6 +145,9 @@ int log_compact(state *log, bool lose_one)
                   .marks = calloc(records, sizeof(char *))};
     copy copied = {.all = &all, .out = malloc(len + sizeof(frame)), .len = sizeof(frame)};
     int status = LP_ENOMEM;
+    all.forgotten_keys_ms = log->forgotten_keys_ms;
+    if (log->defect == LOG_FORGETS_TOO_MANY_KEYS && all.forgotten_keys_ms != INT64_MIN)
+        all.forgotten_keys_ms++;
     if (bytes && all.removed && all.marks && copied.out) {
         each_record(bytes, len, note, &all);
         qsort(all.removed, all.removed_count, sizeof(uint64_t), by_number);

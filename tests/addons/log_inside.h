@@ -25,11 +25,12 @@ typedef struct state {
     log_defect defect;
     int file, lock;
     off_t size;
-    off_t compacted; /* its size after the last compaction */
-    uint64_t floor;  /* the newest that a batch has brought */
-    bool touched;    /* written to since it was opened: the marker of a clean stop is gone */
-    bool failed;     /* LOG_STAYS_FAILED */
-    char *bytes;     /* the frame that is being filled, LOG_WRITES_LATER: and those before it */
+    off_t compacted;           /* its size after the last compaction */
+    uint64_t floor;            /* the newest that a batch has brought */
+    int64_t forgotten_keys_ms; /* the greatest that a batch has told */
+    bool touched; /* written to since it was opened: the marker of a clean stop is gone */
+    bool failed;  /* LOG_STAYS_FAILED */
+    char *bytes;  /* the frame that is being filled, LOG_WRITES_LATER: and those before it */
     size_t len, capacity, frame_at;
 } state;
 

@@ -17,6 +17,8 @@ foreach(store journal sqlite lmdb)
         add_test(NAME power_cut_${store}_finds_a_disk_that_lies_about_${part}
                  COMMAND power_cut_${store} always --lie ${part})
     endforeach()
+    add_test(NAME power_cut_${store}_finds_keys_in_a_commit_of_their_own
+             COMMAND power_cut_${store} always --lie keys)
     add_test(NAME power_cut_${store}_finds_a_store_that_forgets_to_sync
-             COMMAND power_cut_${store} interval --lie interval)
+             COMMAND power_cut_${store} interval --lie interval --worlds 60)
 endforeach()

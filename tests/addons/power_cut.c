@@ -1,14 +1,15 @@
 /* Simulated power cuts for a store that writes through libc:
  *
- *   power_cut_STORE LEVEL [--worlds N] [--seed N] [--lives N] [--lie files|directories|interval]
+ *   power_cut_STORE LEVEL [--worlds N] [--seed N] [--lives N] [--lie
+ * files|directories|interval|keys]
  *                   [--keep DIR] [--trace yes] [--begin calm]
  *
  * LEVEL is always, interval, never or mixed. Each world is a child process with a seed of its own,
  * --seed and those after it: the seed that is printed with a failure and --worlds 1 run it again.
  * --keep: the state of the disk that failed is left there. --trace: says what it does. --begin
  * calm: no cuts in the first start. --lie: the disk says yes to a sync and does nothing, or the
- * store is opened at `never` where `interval` was asked for; then the run is good when that is
- * found out. */
+ * store is opened at `never` where `interval` was asked for, or is given keys in a commit of their
+ * own; then the run is good when that is found out. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,8 @@ static bool parse(int argc, char **argv, pl_arguments *arguments)
             setup->lies = PC_LIE_DIRECTORIES;
         else if (strcmp(argv[i], "--lie") == 0 && strcmp(value, "interval") == 0)
             setup->forgets = true;
+        else if (strcmp(argv[i], "--lie") == 0 && strcmp(value, "keys") == 0)
+            setup->splits = true;
         else
             return false;
     }
@@ -134,7 +137,7 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, &arguments)) {
         fprintf(stderr,
                 "usage: power_cut_%s always|interval|never|mixed [--worlds N] [--seed N] "
-                "[--lives N] [--lie files|directories|interval] [--keep DIR] [--trace yes] "
+                "[--lives N] [--lie files|directories|interval|keys] [--keep DIR] [--trace yes] "
                 "[--begin calm]\n",
                 ps_name);
         return 2;
@@ -143,7 +146,7 @@ int main(int argc, char **argv)
         mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     char *directory = make_directory();
     arguments.setup.directory = directory;
-    bool lies = arguments.setup.lies != 0 || arguments.setup.forgets;
+    bool lies = arguments.setup.lies != 0 || arguments.setup.forgets || arguments.setup.splits;
     for (unsigned i = 0; i < arguments.worlds && !(lies && bad > 0); i++) {
         bad += !run_world(&arguments.setup, report);
         add(&sum, report);

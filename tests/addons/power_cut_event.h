@@ -12,6 +12,7 @@ size_t pw_category_of(uint64_t n);
 lp_str pw_category(size_t i); /* PW_CATEGORIES: the floor's */
 lp_event *pw_event_of(uint64_t n);
 /* `text` has PW_KEY_TEXT bytes, and the record borrows it. */
-lp_idempotency pw_key(uint64_t i, char *text);
+lp_idempotency pw_key(uint64_t i, pw_publication published, char *text);
+int64_t pw_expiry_ms(uint64_t key);
 
 #endif

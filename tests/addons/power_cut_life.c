@@ -260,19 +260,26 @@ static bool pass_time(pl_life *life, int64_t ms)
     return true;
 }
 
-static bool publish(pl_life *life)
+static bool append(pl_life *life, lp_batch *batch, lp_error *error)
 {
-    lp_batch *batch;
-    lp_error error = {LP_OK, ""};
-    if (lp_batch_new(&batch) != LP_OK)
-        abort();
-    pw_publish(&life->world, batch);
-    life->during = "a publish";
-    int status = lp_store_append(life->store, batch, &error);
-    bool is_good = status == LP_OK;
+    bool is_good = lp_store_append(life->store, batch, error) == LP_OK;
     for (size_t i = 0; is_good && i < lp_batch_event_count(batch); i++)
         is_good = !lp_batch_failed(batch, i);
+    return is_good;
+}
+
+static bool publish(pl_life *life)
+{
+    lp_batch *batch, *keys;
+    lp_error error = {LP_OK, ""};
+    bool splits = life->setup->splits;
+    if (lp_batch_new(&batch) != LP_OK || lp_batch_new(&keys) != LP_OK)
+        abort();
+    pw_publish(&life->world, batch, splits ? keys : batch);
+    life->during = "a publish";
+    bool is_good = append(life, batch, &error) && (!splits || append(life, keys, &error));
     lp_batch_free(batch);
+    lp_batch_free(keys);
     if (!is_good)
         return fail(life, "a publish failed", error.message);
     pw_acked(&life->world, pc_clock_ms());

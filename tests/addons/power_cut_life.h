@@ -13,6 +13,7 @@ typedef struct pl_setup {
     uint64_t seed;
     unsigned lives;
     bool forgets;          /* the store is opened at `never` where `interval` was asked for */
+    bool splits;           /* keys are kept in a commit of their own, behind that of their events */
     unsigned lies;         /* see pc_disk_lie */
     const char *directory; /* for files, emptied before and after */
     bool traces;           /* says on standard output what it does */

@@ -25,7 +25,7 @@ void pw_init(pw_world *world, uint64_t seed)
 bool pw_is_full(const pw_world *world)
 {
     return world->next + 100 > PW_EVENTS || world->acked + 10 > PW_BATCHES ||
-           world->marks[world->acked].keys + 10 > PW_KEYS;
+           world->marks[world->acked].keys + 50 > PW_KEYS;
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
@@ -107,10 +107,28 @@ static void add_removals(pw_world *world, uint32_t index, lp_batch *batch)
     world->removal_count = 0;
 }
 
-static void add_events(pw_world *world, pw_marks *marks, uint32_t index, lp_batch *batch)
+static void add_key(pw_world *world, pw_marks *marks, pw_publication published, lp_batch *keys)
 {
-    static const uint64_t most[] = {1, 2, 4, 8, 40};
-    uint64_t count = pw_below(world, most[pw_below(world, 5)] + 1);
+    char text[PW_KEY_TEXT];
+    lp_idempotency record = pw_key(marks->keys, published, text);
+    if (lp_batch_add_idempotency(keys, &record) != LP_OK)
+        abort();
+    world->keys[marks->keys++] = published;
+}
+
+/* Keys are forgotten long before they expire. */
+static void forget_keys(pw_world *world, pw_marks *marks, lp_batch *batch)
+{
+    enum { LIVING = 20 };
+    if (marks->keys <= LIVING || pw_below(world, 8) > 0)
+        return;
+    marks->forgotten = marks->keys - LIVING;
+    lp_batch_set_forgotten_keys(batch, pw_expiry_ms(marks->forgotten - 1));
+}
+
+static void add_publication(pw_world *world, pw_marks *marks, uint32_t index, uint64_t count,
+                            lp_batch *batch)
+{
     for (uint64_t i = 0; i < count; i++) {
         uint64_t n = world->next++;
         lp_event *event = pw_event_of(n);
@@ -121,30 +139,42 @@ static void add_events(pw_world *world, pw_marks *marks, uint32_t index, lp_batc
         enter_ring(world, n);
         marks->highest = pw_seq(n);
     }
+    lp_batch_group(batch, (size_t)count);
 }
 
-void pw_publish(pw_world *world, lp_batch *batch)
+static void add_events(pw_world *world, pw_marks *marks, uint32_t index, lp_batch *batch,
+                       lp_batch *keys)
+{
+    static const uint64_t most[] = {1, 2, 4, 8, 40};
+    uint64_t count = pw_below(world, most[pw_below(world, 5)] + 1);
+    while (count > 0) {
+        uint64_t together = pw_below(world, 3) > 0 ? 1 : 1 + pw_below(world, count);
+        pw_publication published = {world->next, (uint32_t)together};
+        add_publication(world, marks, index, together, batch);
+        if (pw_below(world, 6) == 0)
+            add_key(world, marks, published, keys);
+        count -= together;
+    }
+}
+
+void pw_publish(pw_world *world, lp_batch *batch, lp_batch *keys)
 {
     const pw_marks *before = &world->marks[world->acked];
     pw_marks *marks = &world->marks[world->acked + 1];
     uint32_t index = world->acked;
-    char text[PW_KEY_TEXT];
     *marks = *before;
     remove_some(world);
     memcpy(marks->horizons, world->wanted, sizeof(marks->horizons));
     add_removals(world, index, batch);
     add_horizons(before, marks, batch);
-    add_events(world, marks, index, batch); /* what these push out goes with the next batch */
-    if (pw_below(world, 6) == 0) {
-        lp_idempotency record = pw_key(marks->keys++, text);
-        if (lp_batch_add_idempotency(batch, &record) != LP_OK)
-            abort();
-    }
+    forget_keys(world, marks, batch);
+    add_events(world, marks, index, batch, keys); /* what they push out goes with the next batch */
     if (pw_below(world, 16) == 0) {
         world->next += 3; /* numbers that were given and never kept */
         marks->highest = pw_seq(world->next - 1);
     }
     lp_batch_set_highest(batch, marks->highest);
+    lp_batch_set_highest(keys, marks->highest);
     world->is_flying = true;
 }
 
@@ -195,6 +225,23 @@ static uint64_t horizon_of(const uint64_t *horizons, size_t i)
     return horizons[i] > horizons[PW_CATEGORIES] ? horizons[i] : horizons[PW_CATEGORIES];
 }
 
+/* What is wrong with the keys, of which the first `least` have been kept, and none from `most` on;
+ * the first `forgotten` may be there or not. */
+static bool has_keys(const pw_world *world, const pw_content *content, uint64_t least,
+                     uint64_t most, uint64_t forgotten, char *why)
+{
+    for (uint64_t i = 0; i < PW_KEYS; i++) {
+        const pw_publication *found = &content->keys[i], *right = &world->keys[i];
+        bool may_be = i < most && !world->is_key_lost[i];
+        bool must_be = may_be && i < least && i >= forgotten;
+        if (content->has_key[i] ? !may_be : must_be)
+            return no(why, "key %d is %s", (int)i, content->has_key[i] ? "too much" : "missing");
+        if (content->has_key[i] && (found->first != right->first || found->count != right->count))
+            return no(why, "key %d has another answer", (int)i);
+    }
+    return true;
+}
+
 /* Whether the content is that after the first k batches. */
 static bool is_prefix(const pw_world *world, const pw_content *content, uint32_t k, uint32_t most,
                       char *why)
@@ -212,10 +259,8 @@ static bool is_prefix(const pw_world *world, const pw_content *content, uint32_t
             return no(why, "after %u batches horizon %d is %d and not %d", k, (int)i,
                       (int)pw_number(horizon_of(content->horizons, i)),
                       (int)pw_number(horizon_of(marks->horizons, i)));
-    for (uint64_t i = 0; i < PW_KEYS; i++)
-        if (content->has_key[i] != (i < marks->keys && !world->is_key_lost[i]))
-            return no(why, "after %u batches key %d is %s", k, (int)i,
-                      content->has_key[i] ? "too much" : "missing");
+    if (!has_keys(world, content, marks->keys, marks->keys, world->marks[most].forgotten, why))
+        return false;
     if (content->highest < marks->highest || content->highest > world->marks[most].highest)
         return no(why, "after %u batches the highest number is %d and not %d", k,
                   (int)pw_number(content->highest), (int)pw_number(marks->highest));
@@ -248,10 +293,8 @@ static bool is_between(const pw_world *world, const pw_expectation *expectation,
                       (int)pw_number(horizon_of(content->horizons, i)),
                       (int)pw_number(horizon_of(low->horizons, i)),
                       (int)pw_number(horizon_of(high->horizons, i)));
-    for (uint64_t i = 0; i < PW_KEYS; i++)
-        if (content->has_key[i] ? i >= high->keys || world->is_key_lost[i]
-                                : i < low->keys && !world->is_key_lost[i])
-            return no(why, "key %d is %s", (int)i, content->has_key[i] ? "too much" : "missing");
+    if (!has_keys(world, content, low->keys, high->keys, high->forgotten, why))
+        return false;
     if (content->highest < low->highest || content->highest > high->highest)
         return no(why, "the highest number is %d", (int)pw_number(content->highest));
     return true;
@@ -326,7 +369,9 @@ void pw_adopt(pw_world *world, const pw_expectation *expectation, const pw_conte
         world->is_key_lost[i] = i < keys && !content->has_key[i];
     memcpy(world->wanted, content->horizons, sizeof(world->wanted));
     adopt_events(world, k, expectation->most, content);
-    pw_marks marks = {.highest = content->highest, .keys = keys};
+    pw_marks marks = {.highest = content->highest,
+                      .keys = keys,
+                      .forgotten = world->marks[expectation->most].forgotten};
     memcpy(marks.horizons, content->horizons, sizeof(marks.horizons));
     world->marks[0] = marks;
     world->acked = world->synced = 0;

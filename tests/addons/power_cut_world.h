@@ -14,14 +14,21 @@ enum {
     PW_CATEGORIES = 7,
     PW_RING = 6,
     PW_EVENTS = 16384, /* a world ends before this many */
-    PW_KEYS = 1024,
+    PW_KEYS = 4096,
     PW_PENDING = 1024,
     PW_WHY = 256
 };
 
+/* Events that were published together, under a key. */
+typedef struct pw_publication {
+    uint64_t first; /* number of the first event */
+    uint32_t count;
+} pw_publication;
+
 /* What a start pushed. */
 typedef struct pw_content {
     uint8_t has[PW_EVENTS], has_key[PW_KEYS];
+    pw_publication keys[PW_KEYS];
     uint64_t horizons[PW_CATEGORIES + 1]; /* sequence numbers; the last is the floor */
     uint64_t highest, last;
     size_t count;
@@ -50,7 +57,8 @@ typedef struct pw_event {
 /* What a batch, or the time before all batches, left of the rest. */
 typedef struct pw_marks {
     uint64_t horizons[PW_CATEGORIES + 1], highest;
-    uint64_t keys; /* "key 0" .. */
+    uint64_t keys;      /* "key 0" .. */
+    uint64_t forgotten; /* that many of them, the oldest, need not be there */
     int64_t acked_ms;
 } pw_marks;
 
@@ -66,6 +74,7 @@ typedef struct pw_world {
     bool is_flying;                     /* one more is being kept */
     uint64_t owed_floor;                /* a loss was told; to be told again until this is kept */
     uint64_t wanted[PW_CATEGORIES + 1]; /* horizons, for the next batch */
+    pw_publication keys[PW_KEYS];
     uint8_t is_key_lost[PW_KEYS];
     uint64_t ring[PW_CATEGORIES][PW_RING];
     size_t ring_count[PW_CATEGORIES];
@@ -85,8 +94,9 @@ void pw_init(pw_world *world, uint64_t seed);
 uint64_t pw_below(pw_world *world, uint64_t limit);
 bool pw_is_full(const pw_world *world);
 
-/* Fills the next batch and takes it for flying; pw_acked: it was acknowledged. */
-void pw_publish(pw_world *world, lp_batch *batch);
+/* Fills the next batch and takes it for flying; pw_acked: it was acknowledged. Its idempotency keys
+ * go into `keys`: the same batch, or another one that a careless store keeps behind it. */
+void pw_publish(pw_world *world, lp_batch *batch, lp_batch *keys);
 void pw_acked(pw_world *world, int64_t now_ms);
 /* Everything acknowledged up to then must survive from now on. */
 void pw_synced_up_to(pw_world *world, int64_t acked_ms);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "addons/sqlite/inside.h"
 #include "sqlite_kit.h"
 
 static sk_content content; /* large */
@@ -62,6 +63,46 @@ Test(sqlite_store, keeps_everything_of_a_batch)
     cr_assert_eq(content.floor, SK_SEQ(1));
     cr_assert_eq(content.highest, SK_SEQ(200));
     cr_assert_eq(content.keys, 1);
+    sk_place_remove(&place);
+}
+
+/* A database whose rows may be of 2000 bytes stands in for the gigabyte that they may have. */
+static lp_store *open_with_small_rows(const sk_place *place)
+{
+    lp_addon *addon;
+    lp_store *store;
+    lp_store_sink sink = {.expired_ms = INT64_MIN};
+    cr_assert_eq(lp_sqlite_new(place->file, NULL, &addon, NULL), LP_OK);
+    cr_assert_eq(lp_store_open(addon, &sink, &store, NULL), LP_OK);
+    sqlite3_limit(((lp__sqlite *)addon->state)->db, SQLITE_LIMIT_LENGTH, 2000);
+    return store;
+}
+
+/* Its last event is too large, when the others would have been inserted already. */
+Test(sqlite_store, a_group_is_refused_whole_with_its_key)
+{
+    sk_place place = sk_place_new();
+    lp_store *store = open_with_small_rows(&place);
+    lp_batch *batch = sk_batch();
+    for (uint64_t n = 0; n < 3; n++)
+        sk_add_event(batch, n, n == 2 ? 3000 : 0);
+    lp_batch_group(batch, 3);
+    for (uint64_t n = 3; n < 5; n++)
+        sk_add_event(batch, n, 0);
+    lp_batch_group(batch, 2);
+    lp_idempotency refused = {lp_str_of("refused"), 1, SK_SEQ(0), 3, INT64_MAX};
+    lp_idempotency kept = {lp_str_of("kept"), 1, SK_SEQ(3), 2, INT64_MAX};
+    lp_batch_add_idempotency(batch, &refused);
+    lp_batch_add_idempotency(batch, &kept);
+    cr_assert_eq(lp_store_append(store, batch, NULL), LP_OK);
+    for (size_t i = 0; i < 5; i++)
+        cr_assert_eq(lp_batch_status(batch, i, NULL), i < 3 ? LP_ETOOBIG : LP_OK);
+    lp_batch_free(batch);
+    sk_close(store);
+    sk_look(&place, LP_SYNC_INTERVAL, &content);
+    cr_assert_eq(content.count, 2);
+    cr_assert_eq(content.keys, 1);
+    cr_assert_eq(content.wrong, 0);
     sk_place_remove(&place);
 }
 

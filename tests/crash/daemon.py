@@ -80,8 +80,8 @@ class Daemon:
                     self.process.wait()
                     raise Failed(f"longpolld ended with {self.process.returncode}:\n{self.log()}")
                 greeting += some
-        self.port = int(re.search(rb"serves http://[^ ;\n]*:(\d+)", greeting)[1])
-        self.publish_port = int(re.search(rb"http://[^ ]*:(\d+)/publish", greeting)[1])
+        self.port = int(re.search(rb"serves https?://[^ ;\n]*:(\d+)", greeting)[1])
+        self.publish_port = int(re.search(rb"https?://[^ ]*:(\d+)/publish", greeting)[1])
         self.pid = int(re.search(r"process (\d+)", self.log())[1])
 
     def log(self):

@@ -38,6 +38,18 @@ class WrongFlags(daemon.TestCase):
                 (["--shutdown-timeout", "soon"], '"soon"'),
                 (["--log-level", "loud"], '"loud"'),
                 (["--delete-after-first-retrieval=yes"], "--delete-after-first-retrieval"),
+                (["--tls-chain", "x.pem"], "--tls-key"),
+                (["--tls-key", "x.pem"], "--tls-chain"),
+                (["--cors-origin", "a.example"], '"a.example"'),
+                (["--cors-origin=https://a.example"] * 65, "--cors-origin"),
+                (["--strict-status=no"], "--strict-status"),
+                (["--publish-rate", "0"], '"0"'),
+                (["--publish-burst", "1.5"], '"1.5"'),
+                (["--stream-heartbeat", "often"], '"often"'),
+                (["--idempotency-window", "0.5"], '"0.5"'),
+                (["--max-idempotency-keys", "-1"], '"-1"'),
+                (["--max-poll-categories", "0"], '"0"'),
+                (["--max-interests", "x"], '"x"'),
                 (["--store", "redis:x"], '"redis:x"'),
                 (["--store", "journal:"], "journal:"),
                 (["--store", "journal:x?sync=sometimes"], '"sometimes"'),
@@ -57,7 +69,10 @@ class WrongFlags(daemon.TestCase):
         self.assertEqual((status, err), (0, ""))
         for flag in ["--listen", "--publish-listen", "--store", "--event-buffer", "--event-ttl",
                      "--max-timeout", "--delete-after-first-retrieval", "--max-waiters",
-                     "--max-connections", "--shutdown-timeout", "--log-level"]:
+                     "--max-connections", "--shutdown-timeout", "--log-level", "--tls-chain",
+                     "--tls-key", "--cors-origin", "--strict-status", "--publish-rate",
+                     "--publish-burst", "--idempotency-window", "--max-idempotency-keys",
+                     "--max-poll-categories", "--max-interests", "--stream-heartbeat"]:
             self.assertIn(flag, out)
         self.assertRegex(daemon.run("--version")[1], r"\Alongpolld \d+\.\d+\.\d+\n"
                          r"stores: memory journal( sqlite)?( lmdb)?\n\Z")
@@ -205,6 +220,32 @@ class Listeners(daemon.TestCase):
             headers = {"Origin": origin} if origin else {}
             with self.subTest(origin):
                 self.assertEqual(server.request("POST", "/publish", body, headers)[0], status)
+
+
+class Flags(daemon.TestCase):
+    """Those whose effect can be seen from outside."""
+
+    def test_what_a_client_is_answered_follows_them(self):
+        server = self.start("--strict-status", "--cors-origin", "https://a.example",
+                            "--cors-origin", "https://b.example", "--publish-rate", "1",
+                            "--publish-burst", "2", "--max-poll-categories", "2", store=None)
+        self.assertEqual(server.request("GET", "/events?timeout=1")[0], 400)
+        self.assertEqual(
+            server.request("GET", "/events?timeout=1&category=a&category=b&category=c")[0], 400)
+        for origin in "https://a.example", "https://b.example":
+            connection = server.connection()
+            connection.request("GET", "/events?timeout=1", headers={"Origin": origin})
+            response = connection.getresponse()
+            response.read()
+            self.assertEqual(response.getheader("Access-Control-Allow-Origin"), origin)
+            connection.close()
+        self.assertEqual([server.publish("c", i)[0] for i in range(3)], [200, 200, 429])
+
+    def test_metrics_are_on_the_listener_of_events_alone(self):
+        server = self.start("--publish-listen", "127.0.0.1:0", store=None)
+        self.assertIn(b"longpoll_", server.request("GET", "/metrics")[1])
+        server.port = server.publish_port
+        self.assertEqual(server.request("GET", "/metrics")[0], 404)
 
 
 if __name__ == "__main__":

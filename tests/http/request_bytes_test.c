@@ -18,6 +18,7 @@ static void start(int64_t request_bytes_max)
     harness_options options = HARNESS_OPTIONS_INIT;
     options.server.request_timeout_ms = 60000; /* nothing here is to end by that */
     options.server.request_bytes_max = request_bytes_max;
+    options.http.header_bytes_max = 16384;
     harness_start(&options);
     memset(filling, 'x', sizeof(filling));
 }

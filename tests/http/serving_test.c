@@ -239,7 +239,7 @@ Test(http_serving, health_and_requests_say_what_the_store_does)
     store_double_hold(&store, true, false);
     options.manager.addon = &store.addon;
     harness_start(&options);
-    status_is(GET("/health"), 503, "{\"status\":\"starting\"}");
+    status_is(GET("/health"), 503, "{\"status\":\"starting\",\"reason\":\"");
     status_is(GET("/events?timeout=1&category=c"), 503, "still being replayed");
     raw_answer answer = publish("{\"category\":\"c\",\"data\":1}", "");
     char retry[8];
@@ -267,7 +267,7 @@ Test(http_serving, health_and_requests_say_what_the_store_does)
     cr_expect(strstr(answer.body, "cannot undo"), "%s", answer.body);
     cr_expect_not(raw_header(&answer, "Retry-After", retry, sizeof(retry)));
     raw_free(&answer);
-    status_is(GET("/health"), 503, "{\"status\":\"in doubt\"}");
+    status_is(GET("/health"), 503, "{\"status\":\"in doubt\",\"reason\":\"");
     cr_expect_eq(harness_stats().events, 0);
     harness_stop();
 }

@@ -68,7 +68,7 @@ static void refuses_all(void)
     status_is("GET /events?timeout=9&category=c HTTP/1.1\r\n\r\n", 503, "shut down");
     status_is("POST /publish HTTP/1.1\r\nContent-Length: 25\r\n\r\n{\"category\":\"c\",\"data\":1}",
               503, "shut down");
-    status_is("GET /health HTTP/1.1\r\n\r\n", 503, "{\"status\":\"closed\"}");
+    status_is("GET /health HTTP/1.1\r\n\r\n", 503, "{\"status\":\"closed\",\"reason\":\"");
 }
 
 static bool manager_down, frees = true;

@@ -1,12 +1,17 @@
-/* Checks part A of the wire to the byte, over bare sockets, against any server:
+/* Checks the wire over bare sockets, against any server: part A to the byte, then part B.
  *
  *     wire_suite http://127.0.0.1:8101 [--events PATH] [--publish PATH] [--peer golongpoll]
- *     wire_suite --spawn PROGRAM
+ *     wire_suite http://127.0.0.1:8101 --options
+ *     wire_suite [--options] --spawn PROGRAM
  *
- * The server must have a max_timeout_s of 110 and keep events. With --peer, answers may differ
- * where the documentation of the wire says so, and each such difference is listed. --spawn starts
- * PROGRAM, reads the port from the first line that it prints, and ends it by closing its standard
- * input. Prints each case and "N passed, N failed"; returns 0 when none failed. */
+ * The server must have a max_timeout_s of 110, keep 250 events a category, and have no bounds below
+ * the defaults. With --peer, answers may differ where the documentation of the wire says so, and
+ * each such difference is listed; part B is left out. With --options it is the options of part B
+ * alone that are checked, of a server with strict_status, refuse_foreign_origin, a list of origins
+ * that is https://pages.example, a publish rate of 1 a second and 60 at once, and heartbeats each
+ * 200 ms. --spawn starts PROGRAM (with the argument --options if that was given), reads the port
+ * from the first line that it prints, and ends it by closing its standard input. Prints each case
+ * and "N passed, N failed"; returns 0 when none failed. */
 #include "wire_suite.h"
 
 #include <ctype.h>
@@ -23,7 +28,7 @@ static struct {
     char host[64];
     int port;
     const char *events, *publish;
-    bool peer;
+    bool peer, options;
     int passed, failed, differing;
     pid_t child;
     int child_in;
@@ -155,34 +160,90 @@ raw_conn suite_connect(void)
     return conn;
 }
 
-raw_answer suite_ask(const char *method, const char *target, const char *body, size_t body_len)
+static raw_conn begin(const char *method, const char *target, const char *headers, const char *body,
+                      size_t body_len)
 {
     raw_conn conn = suite_connect();
-    raw_answer answer = {0};
-    raw_printf(&conn, "%s %s HTTP/1.1\r\nHost: %s:%d\r\n", method, target, suite.host, suite.port);
+    raw_printf(&conn, "%s %s HTTP/1.1\r\nHost: %s:%d\r\n%s", method, target, suite.host, suite.port,
+               headers);
     if (body)
         raw_printf(&conn, "Content-Length: %zu\r\n", body_len);
     raw_printf(&conn, "\r\n");
     if (body)
         raw_send(&conn, body, body_len);
+    return conn;
+}
+
+static raw_answer ask(const char *method, const char *target, const char *headers, const char *body,
+                      size_t body_len)
+{
+    raw_answer answer = {0};
+    raw_conn conn = begin(method, target, headers, body, body_len);
     raw_read(&conn, strcmp(method, "HEAD") == 0, RAW_DEADLINE_MS, &answer);
     raw_close(&conn);
     return answer;
 }
 
-raw_answer suite_get(const char *query)
+static char *events_target(const char *query)
 {
     char *target = NULL;
     if (asprintf(&target, "%s%s", suite.events, query) < 0)
         exit(2);
-    raw_answer answer = suite_ask("GET", target, NULL, 0);
+    return target;
+}
+
+raw_answer suite_ask(const char *method, const char *target, const char *body, size_t body_len)
+{
+    return ask(method, target, "", body, body_len);
+}
+
+raw_conn suite_begin(const char *headers, const char *query)
+{
+    char *target = events_target(query);
+    raw_conn conn = begin("GET", target, headers, NULL, 0);
+    free(target);
+    return conn;
+}
+
+raw_answer suite_get_with(const char *headers, const char *query)
+{
+    char *target = events_target(query);
+    raw_answer answer = ask("GET", target, headers, NULL, 0);
     free(target);
     return answer;
 }
 
+raw_answer suite_get(const char *query)
+{
+    return suite_get_with("", query);
+}
+
+raw_answer suite_publish_with(const char *headers, const char *body)
+{
+    return ask("POST", suite.publish, headers, body, strlen(body));
+}
+
 raw_answer suite_publish(const char *body)
 {
-    return suite_ask("POST", suite.publish, body, strlen(body));
+    return suite_publish_with("", body);
+}
+
+bool suite_find(const char *text, const char *before, char *out, size_t max)
+{
+    const char *at = text ? strstr(text, before) : NULL;
+    if (!at)
+        return false;
+    at += strlen(before);
+    snprintf(out, max, "%.*s", (int)strcspn(at, "\",}"), at);
+    return true;
+}
+
+size_t suite_count(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (const char *at = text; at && (at = strstr(at, part)); at += strlen(part))
+        count++;
+    return count;
 }
 
 /* The last event of an answer; NULL: there is none. */
@@ -227,7 +288,7 @@ static void spawn(const char *program)
         dup2(in[0], 0);
         dup2(out[1], 1);
         close(in[0]), close(in[1]), close(out[0]), close(out[1]);
-        execl(program, program, (char *)NULL);
+        execl(program, program, suite.options ? "--options" : (char *)NULL, (char *)NULL);
         _exit(127);
     }
     close(in[0]), close(out[1]);
@@ -263,15 +324,26 @@ int main(int argc, char **argv)
             suite.peer = argv[++i] != NULL;
         else if (i + 1 < argc && strcmp(argv[i], "--spawn") == 0)
             spawn(argv[++i]);
+        else if (strcmp(argv[i], "--options") == 0)
+            suite.options = true;
     }
     if (!suite.port) {
         fprintf(stderr, "usage: wire_suite http://ADDRESS:PORT [--events PATH] [--publish PATH] "
-                        "[--peer golongpoll] | --spawn PROGRAM\n");
+                        "[--peer golongpoll] [--options] | [--options] --spawn PROGRAM\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    suite_subscribe_cases();
-    suite_publish_cases();
+    if (suite.options) {
+        suite_option_cases();
+    } else {
+        suite_subscribe_cases();
+        suite_publish_cases();
+    }
+    if (!suite.options && !suite.peer) {
+        suite_many_cases();
+        suite_stream_cases();
+        suite_batch_cases();
+    }
     end_child();
     if (suite.peer)
         printf("%d differ as the wire's documentation says\n", suite.differing);

@@ -25,6 +25,11 @@ raw_conn suite_connect(void);
 raw_answer suite_ask(const char *method, const char *target, const char *body, size_t body_len);
 raw_answer suite_get(const char *target);
 raw_answer suite_publish(const char *body);
+/* The same with header lines of one's own, each with its line end; "" for none. */
+raw_answer suite_get_with(const char *headers, const char *query);
+raw_answer suite_publish_with(const char *headers, const char *body);
+/* A request that is not waited for; its answer is for raw_read. */
+raw_conn suite_begin(const char *headers, const char *query);
 /* Publishes `data`, which no other event of the category has, and reads back its timestamp and id;
  * -1: it failed. */
 int64_t suite_event(const char *category, const char *data, char id[37]);
@@ -41,7 +46,19 @@ bool suite_is_timeout(const char *body);
  * case and all else for itself. */
 bool suite_matches(const char *text, const char *pattern);
 
+/* Copies what stands between `before` and the next quote, brace or comma; false: nothing does. */
+bool suite_find(const char *text, const char *before, char *out, size_t max);
+/* How often `part` occurs. */
+size_t suite_count(const char *text, const char *part);
+
+/* Part A of the wire. */
 void suite_subscribe_cases(void);
 void suite_publish_cases(void);
+/* Part B: polls, streams, publishes and the rest, of a server with its defaults. */
+void suite_many_cases(void);
+void suite_stream_cases(void);
+void suite_batch_cases(void);
+/* Part B: of a server whose options are set as wire_suite.c says. */
+void suite_option_cases(void);
 
 #endif

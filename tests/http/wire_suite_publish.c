@@ -52,7 +52,10 @@ static void json_cases(void)
     body("a string", "\"category\"", 400, BAD_JSON);
     body("a number", "1", 400, BAD_JSON);
     body("true", "true", 400, BAD_JSON);
-    body("an array", "[{\"category\":\"c\",\"data\":1}]", 400, BAD_JSON);
+    bytes("an array", "[{\"category\":\"c\",\"data\":1}]", 27, 200, KEPT,
+          "several events in one publish");
+    bytes("an array of something else", "[1]", 3, 400,
+          "{\"error\": \"item 1: Invalid POST body json.\"}", "several events in one publish");
     body("an object that is cut", "{\"category\":\"c\",\"data\":1", 400, BAD_JSON);
     body("an object with a comma too many", "{\"category\":\"c\",\"data\":1,}", 400, BAD_JSON);
     body("data that is no JSON", "{\"category\":\"c\",\"data\":01}", 400, BAD_JSON);
@@ -242,7 +245,7 @@ static void bound_cases(void)
 
     raw_conn conn = suite_connect();
     raw_printf(&conn, "GET /events?timeout=1&category=c HTTP/1.1\r\nHost: h\r\nX-Long: %s\r\n\r\n",
-               large = memset(calloc(1, 20001), 'h', 20000));
+               large = memset(calloc(1, 80001), 'h', 80000));
     bool got = raw_read(&conn, false, RAW_DEADLINE_MS, &answer);
     suite_tell("headers beyond the bound", got && answer.status == 431, bounded, "%d %s",
                answer.status, answer.body);

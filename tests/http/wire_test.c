@@ -11,9 +11,16 @@
 
 #define MS_MAX INT64_C(0xffffffffffff)
 
+static int read_query_up_to(const char *text, int64_t timeout_s_max, lp__wire_query *out)
+{
+    lp__wire_query_split(lp_str_of(text), &(lp__wire_limits){timeout_s_max, 1024}, out);
+    cr_expect_eq(out->room_bytes, 0, "%s", text); /* one category needs no memory */
+    return lp__wire_query_read(out, NULL);
+}
+
 static int read_query(const char *text, lp__wire_query *out)
 {
-    return lp__wire_query_read(lp_str_of(text), 110, out);
+    return read_query_up_to(text, 110, out);
 }
 
 static void refuses(const char *text, const char *error)
@@ -67,11 +74,10 @@ Test(wire_query, errors_come_in_the_order_of_the_parameters)
 Test(wire_query, the_maximum_is_the_servers)
 {
     lp__wire_query out;
-    cr_assert_eq(lp__wire_query_read(lp_str_of("timeout=7&category=c"), 7, &out), LP_OK);
-    cr_assert_eq(lp__wire_query_read(lp_str_of("timeout=8&category=c"), 7, &out), LP_EINVAL);
+    cr_assert_eq(read_query_up_to("timeout=7&category=c", 7, &out), LP_OK);
+    cr_assert_eq(read_query_up_to("timeout=8&category=c", 7, &out), LP_EINVAL);
     cr_assert(strstr(out.error, "Must be 1-7."));
-    cr_assert_eq(lp__wire_query_read(lp_str_of("timeout=0&category=c"), INT64_MAX, &out),
-                 LP_EINVAL);
+    cr_assert_eq(read_query_up_to("timeout=0&category=c", INT64_MAX, &out), LP_EINVAL);
     cr_assert(strstr(out.error, "Must be 1-9223372036854775807.\"}"));
 }
 
@@ -269,6 +275,27 @@ Test(wire_answer, timeouts)
     answer_is(&(lp_answer){.timestamp_ms = INT64_MIN, .gap = true},
               "{\"timeout\":\"no events before timeout\",\"timestamp\":-9223372036854775808,"
               "\"gap\":true}");
+}
+
+Test(wire_answer, timeouts_carry_the_id_to_resume_from)
+{
+    lp_id id;
+    char scratch[LP__ANSWER_SCRATCH];
+    cr_assert_eq(lp_id_parse(lp_str_of("01780000-0000-7fff-bfff-ffffffffffff"), &id), LP_OK);
+    lp_answer answer = {.timestamp_ms = 1616210844178, .last_id = id};
+    lp_str body = lp__answer_timeout_by_id(&answer, scratch);
+    static const char expected[] =
+        "{\"timeout\":\"no events before timeout\",\"timestamp\":1616210844178,"
+        "\"last_id\":\"01780000-0000-7fff-bfff-ffffffffffff\"";
+    cr_expect_eq(body.len, sizeof(expected));
+    cr_expect_arr_eq(body.base, expected, sizeof(expected) - 1);
+    cr_expect_eq(body.base[body.len - 1], '}');
+    answer.gap = true;
+    answer.timestamp_ms = INT64_MIN;
+    body = lp__answer_timeout_by_id(&answer, scratch);
+    cr_expect_leq(body.len, sizeof(scratch));
+    static const char tail[] = "-bfff-ffffffffffff\",\"gap\":true}";
+    cr_expect_arr_eq(body.base + body.len - sizeof(tail) + 1, tail, sizeof(tail) - 1);
 }
 
 Test(wire_answer, events)

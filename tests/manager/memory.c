@@ -53,7 +53,7 @@ char *__wrap_strdup(const char *text)
 
 /* ---- a store that does not allocate ------------------------------------- */
 
-enum { KEPT_MAX = 256, OLD = 6 };
+enum { KEPT_MAX = 256, OLD = 6, OLD_KEYS = 3 };
 
 static uv_mutex_t kept_mutex;
 static uint64_t kept[KEPT_MAX];
@@ -72,6 +72,13 @@ static int on_start(lp_addon *self, lp_replay *replay)
     if (status >= LP_OK)
         status =
             lp_replay_horizon(replay, lp_str_of("older"), lp_seq_first(INT64_C(1600000000000)));
+    for (uint64_t i = 1; i <= OLD_KEYS && status >= LP_OK; i++) {
+        lp_idempotency record = {.key = {"old keys", 8 - i},
+                                 .seq = lp_seq_first(INT64_C(1700000000000)) + i,
+                                 .count = 1,
+                                 .expires_ms = INT64_MAX / 2};
+        status = lp_replay_idempotency(replay, &record);
+    }
     return status < LP_OK ? status : LP_OK;
 }
 
@@ -79,11 +86,12 @@ static int on_publish(lp_addon *self, lp_batch *batch)
 {
     (void)self;
     uv_mutex_lock(&kept_mutex);
-    for (size_t i = 0; i < lp_batch_event_count(batch); i++) {
-        if (lp_event_data(lp_batch_event(batch, i)).len == 3) {
+    for (size_t i = 0; i < lp_batch_event_count(batch); i++)
+        if (lp_event_data(lp_batch_event(batch, i)).len == 3)
             lp_batch_fail(batch, i, LP_EINVAL, "three is too few");
+    for (size_t i = 0; i < lp_batch_event_count(batch); i++) {
+        if (lp_batch_failed(batch, i))
             continue;
-        }
         CHECK(kept_count < KEPT_MAX);
         kept[kept_count++] = lp_event_seq(lp_batch_event(batch, i));
     }
@@ -144,6 +152,23 @@ static void on_published(void *ctx, const lp_error *error, const lp_event *event
         CHECK(is_kept(lp_event_seq(event)));
 }
 
+static void on_all_published(void *ctx, const lp_publish_result *result)
+{
+    one_life *life = ctx;
+    int status = result->error.status;
+    life->completed++;
+    CHECK(status == LP_OK || status == LP_ENOMEM || status == LP_EINVAL || status == LP_ECLOSED ||
+          status == LP_ECONFLICT);
+    CHECK(status == LP_OK || !result->repeated);
+    if (status != LP_OK || result->events == NULL)
+        return;
+    for (size_t i = 0; i < result->event_count; i++)
+        if (life->stored)
+            CHECK(is_kept(lp_event_seq(result->events[i])));
+    if (!result->repeated)
+        life->told_kept += (int)result->event_count;
+}
+
 static void on_answer(void *ctx, const lp_answer *answer)
 {
     one_life *life = ctx;
@@ -179,6 +204,25 @@ static void publish(one_life *life, const char *category, lp_str data)
     CHECK(status == LP_OK || status == LP_ENOMEM || status == LP_ECLOSED);
 }
 
+/* Three events, of which the store takes none where one is "333"; under one of two keys, or none.
+ */
+static void publish_all(one_life *life, int number)
+{
+    static const char *const keys[] = {"", "key", "another key"};
+    lp_publish_item items[3];
+    for (int i = 0; i < 3; i++)
+        items[i] = (lp_publish_item){lp_str_of(i == 1 ? "b" : "group"),
+                                     lp_str_of(number == 3 && i == 2 ? "333" : "\"item\"")};
+    lp_publish_request request = LP_PUBLISH_REQUEST_INIT;
+    request.items = items;
+    request.item_count = 3;
+    request.idempotency_key = lp_str_of(keys[number % 3]);
+    int status = lp_publish_all(life->manager, &request, on_all_published, life);
+    if (status == LP_OK)
+        life->accepted++;
+    CHECK(status == LP_OK || status == LP_ENOMEM || status == LP_ECLOSED);
+}
+
 static void poll_one(one_life *life, const char *category)
 {
     lp_query query = LP_QUERY_INIT;
@@ -202,6 +246,8 @@ static void publish_and_poll(one_life *life)
         if (i == PUBLISHES / 2)
             data = (lp_str){large, sizeof(large)};
         publish(life, categories[i % 3], data);
+        if (i % 3 == 0)
+            publish_all(life, i / 3);
         if (i % 4 == 0)
             poll_one(life, categories[i % 3]);
         if (i == 9 && life->subscription != NULL) {

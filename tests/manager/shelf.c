@@ -22,6 +22,7 @@ void shelf_free(test_shelf *shelf)
         lp_event_unref(shelf->events[i]);
     free(shelf->events);
     free(shelf->horizons);
+    free(shelf->keys);
     uv_cond_destroy(&shelf->changed);
     uv_mutex_destroy(&shelf->mutex);
 }
@@ -216,7 +217,12 @@ static int on_start(lp_addon *self, lp_replay *replay)
         status = lp_replay_horizon(replay, (lp_str){horizon->category, horizon->category_len},
                                    horizon->seq);
     }
-    if (status == LP_OK)
+    for (size_t i = 0; i < shelf->key_count && status >= LP_OK; i++) {
+        lp_idempotency record = shelf->keys[i].record;
+        record.key.base = shelf->keys[i].text;
+        status = lp_replay_idempotency(replay, &record);
+    }
+    if (status >= LP_OK)
         status = lp_replay_highest(replay, shelf->highest);
     hold_here(shelf, SHELF_HOLD_LOSS);
     if (status == LP_OK && shelf->loss != NULL)
@@ -270,6 +276,18 @@ static void keep_horizon(test_shelf *shelf, lp_horizon given)
         horizon->seq = given.seq;
 }
 
+static void keep_key(test_shelf *shelf, lp_idempotency record)
+{
+    if (shelf->key_count == shelf->key_capacity) {
+        shelf->key_capacity = shelf->key_capacity == 0 ? 16 : shelf->key_capacity * 2;
+        shelf->keys = realloc(shelf->keys, shelf->key_capacity * sizeof(*shelf->keys));
+        CHECK(shelf->keys != NULL);
+    }
+    shelf_key *key = &shelf->keys[shelf->key_count++];
+    key->record = record;
+    memcpy(key->text, record.key.base, record.key.len);
+}
+
 static void refuse_events(const test_shelf *shelf, lp_batch *batch)
 {
     for (size_t i = 0; shelf->refused != NULL && i < lp_batch_event_count(batch); i++) {
@@ -288,6 +306,8 @@ static void keep_batch(test_shelf *shelf, const lp_batch *batch)
         drop_event(shelf, lp_batch_removal(batch, i).seq);
     for (size_t i = 0; i < lp_batch_horizon_count(batch); i++)
         keep_horizon(shelf, lp_batch_horizon(batch, i));
+    for (size_t i = 0; i < lp_batch_idempotency_count(batch); i++)
+        keep_key(shelf, lp_batch_idempotency(batch, i));
     CHECK(lp_batch_highest(batch) >= shelf->highest);
     shelf->highest = lp_batch_highest(batch);
 }
@@ -299,6 +319,8 @@ static int on_publish(lp_addon *self, lp_batch *batch)
         hold_here(shelf, SHELF_HOLD_PUBLISH);
     shelf_batch note = {.events = lp_batch_event_count(batch),
                         .horizons = lp_batch_horizon_count(batch),
+                        .keys = lp_batch_idempotency_count(batch),
+                        .forgotten_keys_ms = lp_batch_forgotten_keys_ms(batch),
                         .highest = lp_batch_highest(batch)};
     for (size_t i = 0; i < lp_batch_removal_count(batch); i++)
         note.removals[lp_batch_removal(batch, i).reason]++;

@@ -27,9 +27,15 @@ typedef struct shelf_horizon {
     uint64_t seq;
 } shelf_horizon;
 
+typedef struct shelf_key {
+    char text[LP_CATEGORY_MAX];
+    lp_idempotency record; /* key.base is not used */
+} shelf_key;
+
 /* What one batch brought, and how it ended. */
 typedef struct shelf_batch {
-    size_t events, horizons, removals[SHELF_REASONS];
+    size_t events, horizons, keys, removals[SHELF_REASONS];
+    int64_t forgotten_keys_ms;
     uint64_t highest;
     int status;
 } shelf_batch;
@@ -44,6 +50,8 @@ typedef struct test_shelf {
     shelf_horizon *horizons;
     size_t horizon_count, horizon_capacity;
     uint64_t highest;
+    shelf_key *keys; /* as they came, also those that are over */
+    size_t key_count, key_capacity;
 
     /* set: what on_start does */
     int start_status; /* fails with start_sentence */

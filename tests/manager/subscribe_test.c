@@ -34,6 +34,69 @@ Test(subscribe, refuses_a_query_that_is_wrong)
     world_end(&world);
 }
 
+static void poll_is(test_world *world, lp_query query, int status)
+{
+    test_poll polled = {0};
+    cr_expect_eq(world_poll(world, query, &polled), status);
+    if (status == LP_OK)
+        world_cancel(world, &polled);
+    cr_assert_eq(world_stats(world).waiters, 0);
+}
+
+Test(subscribe, checks_each_of_many_names)
+{
+    static const lp_str names[] = {{"b", 1}, {"c", 1}, {"d", 1}, {"", 0}};
+    test_world world;
+    world_init(&world);
+    world.options.poll_categories_max = 3;
+    world_start(&world);
+
+    lp_query query = query_now("a");
+    query.categories = names;
+    query.category_count = 2;
+    poll_is(&world, query, LP_OK);
+    query.category_count = 3;
+    poll_is(&world, query, LP_ETOOBIG);
+    query.category.len = 0;
+    poll_is(&world, query, LP_OK);
+    query.category_count = SIZE_MAX;
+    poll_is(&world, query, LP_ETOOBIG);
+
+    query = query_now("a");
+    query.prefixes = names + 2;
+    query.prefix_count = 1;
+    poll_is(&world, query, LP_OK);
+    query.prefix_count = 2;
+    poll_is(&world, query, LP_EINVAL);
+    query.prefix_count = 4;
+    poll_is(&world, query, LP_ETOOBIG);
+
+    query = query_now("a");
+    query.last = -1;
+    poll_is(&world, query, LP_EINVAL);
+    query.last = INT64_MAX;
+    poll_is(&world, query, LP_OK);
+    query.has_last_id = query.by_id = true; /* with by_id it needs no time */
+    poll_is(&world, query, LP_OK);
+    world_end(&world);
+}
+
+/* A program that was compiled with an older header knows less of a query. */
+Test(subscribe, looks_at_no_member_that_the_caller_does_not_know)
+{
+    test_world world;
+    world_init(&world);
+    world_start(&world);
+    lp_query query = query_now("a");
+    query.struct_size = offsetof(lp_query, categories);
+    query.category_count = query.prefix_count = 1; /* and no names: what lies behind is not ours */
+    query.last = -1;
+    poll_is(&world, query, LP_OK);
+    query.category.len = 0;
+    poll_is(&world, query, LP_EINVAL);
+    world_end(&world);
+}
+
 Test(subscribe, waits_up_to_max_timeout_s)
 {
     test_world world;

@@ -87,7 +87,7 @@ void world_turn(test_world *world)
         uv_run(&world->loop, UV_RUN_NOWAIT);
 }
 
-static void check_callback(const test_world *world)
+void world_check_callback(const test_world *world)
 {
     uv_thread_t self = uv_thread_self();
     CHECK(uv_thread_equal(&self, &world->thread));
@@ -95,7 +95,7 @@ static void check_callback(const test_world *world)
 }
 
 /* Events outlive their callbacks in what a test has recorded. */
-static lp_event *hold(test_world *world, const lp_event *event)
+lp_event *world_hold(test_world *world, const lp_event *event)
 {
     if (world->held_count == world->held_capacity) {
         world->held_capacity = world->held_capacity == 0 ? 64 : world->held_capacity * 2;
@@ -131,7 +131,7 @@ bool world_logged(test_world *world, const char *part)
 static void on_state(lp_manager *manager, lp_state state, const lp_error *error, void *ctx)
 {
     test_world *world = ctx;
-    check_callback(world);
+    world_check_callback(world);
     CHECK(manager == world->manager);
     CHECK_IS(lp_manager_state(manager), state);
     CHECK((error != NULL) == (state == LP_STATE_FAILED || state == LP_STATE_IN_DOUBT));
@@ -168,7 +168,7 @@ void world_start(test_world *world)
 static void on_shutdown(lp_manager *manager, const lp_error *error, uint64_t unkept, void *ctx)
 {
     test_world *world = ctx;
-    check_callback(world);
+    world_check_callback(world);
     CHECK(manager == world->manager);
     CHECK_IS(lp_manager_state(manager), LP_STATE_CLOSED);
     world->ended++;
@@ -236,7 +236,7 @@ static void on_published(void *ctx, const lp_error *error, const lp_event *event
 {
     test_publish *published = ctx;
     test_world *world = published->world;
-    check_callback(world);
+    world_check_callback(world);
     CHECK_IS(published->calls, 0);
     CHECK((event != NULL) == (error->status == LP_OK));
     CHECK((error->status == LP_OK) == (error->message[0] == '\0'));
@@ -244,7 +244,7 @@ static void on_published(void *ctx, const lp_error *error, const lp_event *event
     published->place = ++world->completions;
     published->error = *error;
     if (event != NULL)
-        published->event = hold(world, event);
+        published->event = world_hold(world, event);
     if (published->then != NULL)
         published->then(published);
 }
@@ -316,7 +316,7 @@ static void on_answer(void *ctx, const lp_answer *answer)
 {
     test_poll *polled = ctx;
     test_world *world = polled->world;
-    check_callback(world);
+    world_check_callback(world);
     CHECK_IS(polled->calls, 0);
     CHECK(answer->event_count <= POLLED_MAX);
     polled->calls++;
@@ -324,7 +324,7 @@ static void on_answer(void *ctx, const lp_answer *answer)
     polled->subscription = NULL;
     polled->count = answer->event_count;
     for (size_t i = 0; i < answer->event_count; i++) {
-        polled->events[i] = hold(world, answer->events[i]);
+        polled->events[i] = world_hold(world, answer->events[i]);
         CHECK(i == 0 || lp_event_seq(polled->events[i]) > lp_event_seq(polled->events[i - 1]));
     }
     polled->timestamp_ms = answer->timestamp_ms;

@@ -107,6 +107,11 @@ void world_run_to_state(test_world *world, lp_state state);
 /* Runs what can be run without waiting. */
 void world_turn(test_world *world);
 
+/* For callbacks of other kinds: that it comes on the right thread and not from within a call; that
+ * an event lives as long as the world. */
+void world_check_callback(const test_world *world);
+lp_event *world_hold(test_world *world, const lp_event *event);
+
 lp_stats world_stats(const test_world *world);
 bool world_logged(test_world *world, const char *part);
 /* Any thread, while the manager runs. */

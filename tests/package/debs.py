@@ -46,7 +46,7 @@ class Debs(PackageTest):
 
     def libraries(self):
         multiarch = self.good("dpkg-architecture", "-qDEB_HOST_MULTIARCH").strip()
-        needs = {"core": {"libuv1", "libcjson1"}, "http": {"liblongpoll0", "libh2o0.13", "libuv1"},
+        needs = {"core": {"libuv1", "libcjson1"}, "http": {"liblongpoll0", "libh2o0.13", "libuv1", "libssl3"},
                  "journal": {"liblongpoll0"}, "sqlite": {"liblongpoll0", "libsqlite3-0"},
                  "lmdb": {"liblongpoll0", "liblmdb0"}, "conformance": {"liblongpoll0"}}
         for name, package in LIBRARY_PACKAGES.items():

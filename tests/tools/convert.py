@@ -36,6 +36,21 @@ class Convert(tool.TestCase):
             spec = self.spec(kind, str(i))
             self.assertEqual(self.dump(spec, "--all"), content, kind)
 
+    def test_of_two_records_of_a_key_the_newer_counts_and_one_that_frees_it(self):
+        def key(name, seq, count, expires_ms):
+            return (f'{{"longpoll":"idempotency","key_hex":"{name}","digest":"7","seq":"{seq}",'
+                    f'"count":{count},"expires_ms":{expires_ms}}}\n').encode()
+        head = b'{"longpoll":"dump","version":1}\n'
+        tail = b'{"longpoll":"highest","seq":"9"}\n{"longpoll":"end","events":0}\n'
+        late, soon = 4_000_000_000_000, 3_000_000_000_000
+        newest = key("61", 5, 1, soon)
+        lines = head + key("61", 1, 1, late) + newest + key("62", 3, 1, late) + key("62", 3, 0, late)
+        for kind in tool.kinds():
+            with self.subTest(kind):
+                spec = self.load(kind, lines + tail, kind)
+                self.assertEqual(self.dump(spec, "--all"), head + newest + tail)
+                self.assertEqual(self.json("store", "info", spec)["idempotency_keys"], 1)
+
     def test_line_ends_within_data_come_back(self):
         data = '{\n  "a": [\r\n    1,\n\n    2\n  ]\n}'
         line = tool.event_line(tool.seq_of(1_700_000_000_000), "c", data)

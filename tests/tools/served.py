@@ -26,7 +26,18 @@ class Served(tool.TestCase):
             answer = json.loads(connection.getresponse().read())
             connection.close()
             return [event["data"] for event in answer.get("events", [])], answer.get("gap", False)
+        poll.process, poll.port = process, port
         return poll
+
+    def publish(self, server, key, events):
+        """(status, body) of a publish under an Idempotency-Key."""
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=tool.DEADLINE_S)
+        connection.request("POST", "/publish", json.dumps(events),
+                           {"Idempotency-Key": key, "Prefer": "return=representation"})
+        answer = connection.getresponse()
+        told = answer.status, json.loads(answer.read())
+        connection.close()
+        return told
 
     def test_events_come_and_older_cursors_are_told_of_a_gap(self):
         content = b"".join(tool.event_line(tool.seq_of(MS + 10 * i), "ab"[i % 2], str(i))
@@ -44,6 +55,29 @@ class Served(tool.TestCase):
                     self.assertEqual(poll("b", MS + 40), ([5, 7, 9], False))
                     self.assertEqual(poll("quiet", MS - 5), ([], True))
                     self.assertEqual(poll("quiet", MS + 5), ([], False))
+
+    def test_a_publish_is_not_repeated_where_its_key_was_copied_or_loaded_to(self):
+        kinds = tool.kinds()
+        events = [{"category": "a", "data": n} for n in range(3)]
+        for kind, other in zip(kinds, kinds[1:] + kinds[:1]):
+            with self.subTest(kind):
+                spec = self.spec(kind, kind + "-keys")
+                server = self.serve(spec)
+                first = {key: self.publish(server, key, events) for key in ["one", "two"]}
+                self.assertEqual([status for status, _ in first.values()], [200, 200])
+                server.process.terminate()
+                self.assertEqual(server.process.wait(tool.DEADLINE_S), 0)
+                self.assertEqual(self.json("store", "info", spec)["idempotency_keys"], 2)
+
+                copied = self.spec(other, kind + "-copied")
+                self.succeed("store", "copy", spec, copied)
+                loaded = self.load(other, self.dump(spec, "--all"), kind + "-loaded")
+                for each in [copied, loaded]:
+                    server = self.serve(each)
+                    for key, answer in first.items():
+                        self.assertEqual(self.publish(server, key, events), answer)
+                    self.assertEqual(self.publish(server, "two", events[:1])[0], 422)
+                    self.assertEqual(server("a", 1)[0], [0, 1, 2, 0, 1, 2])
 
     def test_a_file_of_golongpoll_is_served_as_it_was(self):
         lines = "".join(f'\n{{"timestamp":{MS + i},"category":"a","data":{i},'

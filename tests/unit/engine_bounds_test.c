@@ -17,13 +17,6 @@ static bool gap_of(subject *s, const char *category, uint64_t seq)
     return a.gap;
 }
 
-static lp__engine_stats stats_of(const subject *s)
-{
-    lp__engine_stats stats;
-    lp__engine_stats_get(s->engine, &stats);
-    return stats;
-}
-
 Test(engine_bounds, a_full_ring_loses_its_oldest_and_tells_those_who_had_not_seen_it)
 {
     subject s = subject_with_defaults();

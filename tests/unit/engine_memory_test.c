@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <longpoll/store.h>
 
@@ -120,25 +121,55 @@ static void take_changes(subject *s)
     lp_batch_free(batch);
 }
 
+/* Polls over several categories and prefixes, some that join, and streams. */
+static void widen(asked *a, int i)
+{
+    static const lp_str names[] = {{"c0", 2}, {"c1", 2}, {"r3", 2}, {"x", 1}};
+    static const lp_str prefixes[] = {{"c", 1}, {"r1", 2}, {"r", 1}, {"other", 5}};
+    a->waiter.is_stream = i % 5 == 0;
+    a->query.categories = names;
+    a->query.category_count = i % 4 == 1 ? 4 : 0;
+    a->query.prefixes = prefixes;
+    a->query.prefix_count = i % 4 == 2 ? 1 + (size_t)i % 3 : 0;
+    if (i % 7 == 3) {
+        a->query.has_since = a->query.has_last_id = false;
+        a->query.last = 5;
+    }
+}
+
+/* Two streams that rest go on. */
+static void go_on_with(subject *s, asked *polls, int i)
+{
+    if (i > 0 && i <= POLLS) {
+        lp__engine_continue(s->engine, s->now, 10000, &polls[0].waiter);
+        lp__engine_continue(s->engine, s->now, 10000, &polls[(i - 1) / 5 * 5].waiter);
+    }
+}
+
 static void live(subject *s)
 {
     static asked polls[POLLS];
+    memset(polls, 0, sizeof(polls));
     replay(s);
     for (int i = 0; i < EVENTS; i++) {
         publish_one(s, i);
         if (i < POLLS) {
             polls[i] = poll_after(s, i % 2 ? "c1" : "r1", lp_seq_first(T0 - 990));
             polls[i].retrieves = i % 3 == 0;
+            widen(&polls[i], i);
             check(lp__engine_subscribe(s->engine, s->now, &polls[i].query,
                                        polls[i].query.timeout_s * 1000, &polls[i].waiter));
         }
         pass_ms(s, i % 2);
+        go_on_with(s, polls, i);
         if (i % 4 == 0)
             flush(s);
         if (i % 10 == 0)
             take_changes(s);
     }
     lp__engine_drain(s->engine, s->now);
+    for (int i = 0; i < POLLS; i++)
+        lp__engine_cancel(s->engine, &polls[i].waiter);
 }
 
 static bool live_with_failure(long at)

@@ -75,6 +75,8 @@ static void on_answer(lp__waiter *waiter, const lp_answer *answer)
     a->timestamp_ms = answer->timestamp_ms;
     a->gap = answer->gap;
     a->closing = answer->closing;
+    a->last_id = answer->last_id;
+    a->visible_us = waiter->visible_us;
     if (a->retrieves)
         lp__engine_retrieved(a->subject->engine, a->subject->now, answer->events, a->count);
 }
@@ -106,6 +108,35 @@ asked poll_with(subject *s, const char *category, int64_t since_ms, lp_id last_i
 asked poll_after(subject *s, const char *category, uint64_t seq)
 {
     return poll_with(s, category, lp_seq_ms(seq), lp_id_make(seq, 99));
+}
+
+asked poll_by_id(subject *s, const char *category, uint64_t seq)
+{
+    asked a = poll_from_now(s, category);
+    a.query.by_id = true;
+    a.query.has_last_id = seq != 0;
+    a.query.last_id = lp_id_make(seq, 99);
+    return a;
+}
+
+asked stream_by_id(subject *s, const char *category, uint64_t seq)
+{
+    asked a = poll_by_id(s, category, seq);
+    a.waiter.is_stream = true;
+    return a;
+}
+
+void go_on(asked *a)
+{
+    lp__engine_continue(a->subject->engine, a->subject->now, 10000, &a->waiter);
+    flush(a->subject);
+}
+
+lp__engine_stats stats_of(const subject *s)
+{
+    lp__engine_stats stats;
+    lp__engine_stats_get(s->engine, &stats);
+    return stats;
 }
 
 void flush(subject *s)

@@ -35,6 +35,8 @@ typedef struct asked {
     uint64_t seqs[ANSWER_MAX];
     int64_t timestamp_ms;
     bool gap, closing;
+    lp_id last_id;
+    uint32_t visible_us;
     bool retrieves; /* tells at once that the answer was written */
 } asked;
 
@@ -44,8 +46,15 @@ asked poll_since(subject *s, const char *category, int64_t since_ms);
 asked poll_after(subject *s, const char *category, uint64_t seq);
 /* With a last_id that is not of its since_time. */
 asked poll_with(subject *s, const char *category, int64_t since_ms, lp_id last_id);
+/* By id alone: behind that number, or from now on when it is 0. */
+asked poll_by_id(subject *s, const char *category, uint64_t seq);
+/* A stream by id. */
+asked stream_by_id(subject *s, const char *category, uint64_t seq);
 /* Hands the poll in, which must not move from here on, and flushes. */
 void ask(asked *a);
 void flush(subject *s);
+/* Lets a stream that rests wait for 10 s more, and flushes. */
+void go_on(asked *a);
+lp__engine_stats stats_of(const subject *s);
 
 #endif

@@ -91,8 +91,11 @@ int dump_tail(output_file *out, growing_text *line, const store_survey *found, u
         line->failed = true;
     int status = put_line(out, line, error);
     for (size_t i = 0; status == LP_OK && i < found->key_count; i++) {
+        const lp_idempotency *key = &found->keys[keys[i]->value - 1];
+        if (key->count == 0)
+            continue;
         line->len = 0;
-        put_key(line, &found->keys[keys[i]->value - 1]);
+        put_key(line, key);
         status = put_line(out, line, error);
     }
     free(keys);

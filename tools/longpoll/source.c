@@ -72,6 +72,12 @@ static int see_horizon(void *ctx, lp_str category, uint64_t seq)
     return LP_OK;
 }
 
+/* Of several records of a key the one with the highest number counts, and one that frees it. */
+static bool is_newer(const lp_idempotency *record, const lp_idempotency *known)
+{
+    return record->seq > known->seq || (record->seq == known->seq && known->count != 0);
+}
+
 static int see_key(void *ctx, const lp_idempotency *record)
 {
     store_survey *survey = ctx;
@@ -81,7 +87,8 @@ static int see_key(void *ctx, const lp_idempotency *record)
     if (*place != 0) {
         lp_idempotency *known = &survey->keys[*place - 1];
         lp_str key = known->key;
-        *known = *record;
+        if (is_newer(record, known))
+            *known = *record;
         known->key = key;
         return LP_OK;
     }
@@ -181,6 +188,8 @@ int source_open(const char *spec, bool read_only, store_survey *out, lp_store **
         return interrupt_check(error) != LP_OK ? LP_ECANCELED : status;
     if (out->removal_count > 0)
         qsort(out->removals, out->removal_count, sizeof(uint64_t), compare_seqs);
+    for (size_t i = 0; i < out->key_count; i++)
+        out->free_keys += out->keys[i].count == 0;
     if (out->last_seq > out->highest)
         out->highest = out->last_seq;
     return LP_OK;

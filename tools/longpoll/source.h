@@ -19,8 +19,9 @@ typedef struct store_survey {
     bool count_categories;
     uint64_t *removals; /* rising */
     size_t removal_count, removal_capacity;
-    lp_idempotency *keys; /* with keys of their own; a key that came twice has its last record */
+    lp_idempotency *keys; /* with keys of their own; a key that came twice has its newest record */
     size_t key_count, key_capacity;
+    size_t free_keys; /* of them: those whose record says that they are free again */
     number_map key_index;
     char **losses; /* what the store told, SURVEY_LOSSES_MAX of it at most */
     size_t loss_count;

@@ -48,7 +48,8 @@ static int write_rest(store_writer *writer, const store_survey *found, lp_error 
     }
     int status = write_horizons(writer, found, floor, error);
     for (size_t i = 0; status == LP_OK && i < found->key_count; i++)
-        status = writer_key(writer, &found->keys[i], error);
+        if (found->keys[i].count > 0)
+            status = writer_key(writer, &found->keys[i], error);
     if (status == LP_OK)
         status = writer_highest(writer, highest, error);
     return status;
@@ -86,7 +87,7 @@ static int run(const char *from, const char *to, bool is_json)
     result_text(&result, "to", to);
     result_number(&result, "events", copy.writer.events);
     result_number(&result, "horizons", found.horizons.count);
-    result_number(&result, "idempotency_keys", found.key_count);
+    result_number(&result, "idempotency_keys", found.key_count - found.free_keys);
     result_losses(&result, &found);
     int exit_status = found.losses_told > 0 ? EXIT_DAMAGE : EXIT_DONE;
     survey_free(&found);

@@ -18,7 +18,7 @@ static void print(result_object *result, const char *spec, const store_survey *f
         result_number(result, "newest_ms", (uint64_t)lp_seq_ms(found->last_seq));
     }
     result_number(result, "horizons", found->horizons.count);
-    result_number(result, "idempotency_keys", found->key_count);
+    result_number(result, "idempotency_keys", found->key_count - found->free_keys);
     result_seq(result, "floor", found->floor);
     result_seq(result, "highest", found->highest);
     result_losses(result, found);

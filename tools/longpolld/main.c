@@ -2,7 +2,8 @@
  *
  * Its life: read the flags, start the manager on a store, listen at once (503 until the store is
  * replayed), serve, and on SIGTERM or SIGINT drain: every waiter is answered and every accepted
- * event kept. Everything here runs on one loop, on the main thread. */
+ * event kept. SIGHUP reads the certificate of https again. Everything here runs on one loop,
+ * on the main thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -21,12 +22,12 @@
 #include "../shared/stores.h"
 #include "options.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, SIGNALS = 3 };
 
 typedef struct service {
     daemon_options options;
     uv_loop_t loop;
-    uv_signal_t signals[2];
+    uv_signal_t signals[SIGNALS];
     lp_manager *manager;
     lp_server *events;  /* what --listen names */
     lp_server *publish; /* what --publish-listen names, or NULL */
@@ -51,8 +52,10 @@ static int complain(const char *what, const char *value, const lp_error *error)
 }
 
 /* Where curl finds a listener from this machine. */
-static void base_url(const char *listen, const lp_server *server, char *out, size_t size)
+static void base_url(const service *self, const char *listen, const lp_server *server, char *out,
+                     size_t size)
 {
+    const char *scheme = self->options.server.tls_chain != NULL ? "https" : "http";
     const char *colon = strrchr(listen, ':');
     int length = colon != NULL ? (int)(colon - listen) : (int)strlen(listen);
     const char *host = listen;
@@ -63,7 +66,7 @@ static void base_url(const char *listen, const lp_server *server, char *out, siz
         host = "[::1]";
         length = 5;
     }
-    snprintf(out, size, "http://%.*s:%d", length, host, lp_server_port(server));
+    snprintf(out, size, "%s://%.*s:%d", scheme, length, host, lp_server_port(server));
 }
 
 /* Once, when it serves. */
@@ -74,9 +77,9 @@ static void announce(service *self)
     self->announced = true;
 
     char events[256], publish[256];
-    base_url(self->options.listen, self->events, events, sizeof(events));
+    base_url(self, self->options.listen, self->events, events, sizeof(events));
     if (self->publish != NULL)
-        base_url(self->options.publish_listen, self->publish, publish, sizeof(publish));
+        base_url(self, self->options.publish_listen, self->publish, publish, sizeof(publish));
     else
         snprintf(publish, sizeof(publish), "%s", events);
 
@@ -123,6 +126,32 @@ static void stop(service *self)
     if (self->publish != NULL)
         lp_server_stop(self->publish, self->options.shutdown_timeout_ms, NULL, NULL);
     self->events = self->publish = NULL;
+}
+
+/* The old certificate stays in use where the new one cannot be read. */
+static void reload(service *self, const char *flag, lp_server *server)
+{
+    lp_error error = {0};
+    if (server == NULL)
+        return;
+    if (lp_server_reload_tls(server, &error) == LP_OK)
+        log_write(LP_LOG_INFO, "%s: new connections get the certificate of \"%s\" as it is now",
+                  flag, self->options.server.tls_chain);
+    else
+        log_write(LP_LOG_ERROR, "%s: the certificate read before stays in use: %s", flag,
+                  error.message);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    service *self = handle->data;
+    (void)number;
+    if (self->options.server.tls_chain == NULL) {
+        log_write(LP_LOG_INFO, "SIGHUP: nothing to be read again (there is no --tls-chain)");
+        return;
+    }
+    reload(self, "--listen", self->events);
+    reload(self, "--publish-listen", self->publish);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -183,11 +212,12 @@ static void share_one_arena(void)
 
 static int start_signals(service *self)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
-    for (int i = 0; i < 2; i++) {
+    static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    for (int i = 0; i < SIGNALS; i++) {
         int status = uv_signal_init(&self->loop, &self->signals[i]);
         if (status == 0)
-            status = uv_signal_start(&self->signals[i], on_signal, numbers[i]);
+            status = uv_signal_start(&self->signals[i],
+                                     numbers[i] == SIGHUP ? on_hangup : on_signal, numbers[i]);
         if (status != 0)
             return status;
         self->signals[i].data = self;
@@ -229,15 +259,15 @@ static int start_servers(service *self)
     server.listen = self->options.listen;
     server.publish_path = apart ? "" : NULL;
     if (lp_server_start(self->manager, &server, &self->events, &error) != LP_OK)
-        return complain("--listen", NULL, &error);
+        return complain(NULL, NULL, &error);
     if (!apart)
         return 0;
 
     server.listen = self->options.publish_listen;
     server.publish_path = NULL;
-    server.events_path = "";
+    server.events_path = server.metrics_path = "";
     if (lp_server_start(self->manager, &server, &self->publish, &error) != LP_OK)
-        return complain("--publish-listen", NULL, &error);
+        return complain(NULL, NULL, &error);
     return 0;
 }
 
@@ -269,7 +299,7 @@ int main(int argc, char **argv)
         uv_run(&self.loop, UV_RUN_DEFAULT);
         lp_manager_free(self.manager);
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&self.signals[i], NULL);
     uv_run(&self.loop, UV_RUN_DEFAULT);
     uv_loop_close(&self.loop);

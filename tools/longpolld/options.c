@@ -18,6 +18,7 @@ typedef enum flag_kind {
     FLAG_TTL,          /* whole seconds, or 0 */
     FLAG_MILLISECONDS, /* written in seconds, kept in milliseconds */
     FLAG_LEVEL,
+    FLAG_ORIGIN, /* one more of a list */
     FLAG_HELP,
     FLAG_VERSION
 } flag_kind;
@@ -36,6 +37,12 @@ static const flag_spec flags[] = {
     {"listen", FLAG_TEXT, AT(listen), "ADDR:PORT", "serve here (127.0.0.1:8101)"},
     {"publish-listen", FLAG_TEXT, AT(publish_listen), "ADDR:PORT",
      "serve /publish here, and not on --listen any more"},
+    {"tls-chain", FLAG_TEXT, AT(server.tls_chain), "FILE",
+     "serve https: certificates in PEM, the server's own first"},
+    {"tls-key", FLAG_TEXT, AT(server.tls_key), "FILE",
+     "its private key in PEM; SIGHUP reads both again"},
+    {"cors-origin", FLAG_ORIGIN, 0, "ORIGIN",
+     "pages of it may read and publish, * for any (none; may be given several times)"},
     {"store", FLAG_TEXT, AT(store), "STORE", "where events are kept (memory), see below"},
 
     {"event-buffer", FLAG_COUNT, AT(manager.event_buffer_max), "N", "events kept a category (250)"},
@@ -46,6 +53,23 @@ static const flag_spec flags[] = {
     {"delete-after-first-retrieval", FLAG_SWITCH, AT(manager.delete_after_first_retrieval), NULL,
      "an event goes once an answer with it has been written"},
 
+    {"strict-status", FLAG_SWITCH, AT(http.strict_status), NULL,
+     "a poll that cannot be read is answered 400, not 200"},
+    {"stream-heartbeat", FLAG_MILLISECONDS, AT(http.stream_heartbeat_ms), "SECONDS",
+     "a stream of events that is silent says where it is (15)"},
+    {"idempotency-window", FLAG_SECONDS, AT(manager.idempotency_window_s), "SECONDS",
+     "how long an Idempotency-Key is remembered (86400)"},
+
+    {"publish-rate", FLAG_COUNT, AT(http.publish_rate), "N",
+     "events a second that one client address may publish (no bound)"},
+    {"publish-burst", FLAG_COUNT, AT(http.publish_burst), "N",
+     "and so many at once (twice the rate)"},
+    {"max-idempotency-keys", FLAG_COUNT, AT(manager.idempotency_max), "N",
+     "keys that are remembered, then the oldest go (100000)"},
+    {"max-poll-categories", FLAG_COUNT, AT(manager.poll_categories_max), "N",
+     "categories and prefixes that one poll may name (1024)"},
+    {"max-interests", FLAG_COUNT, AT(manager.interests_max), "N",
+     "those of all waiting polls together (1000000)"},
     {"max-waiters", FLAG_COUNT, AT(manager.waiters_max), "N", "polls that wait (20000)"},
     {"max-categories", FLAG_COUNT, AT(manager.categories_max), "N",
      "categories that are remembered (100000)"},
@@ -64,7 +88,7 @@ static const flag_spec flags[] = {
     {"max-connections", FLAG_COUNT, AT(server.connections_max), "N",
      "connections a listener (20000, or what descriptors allow)"},
     {"max-header-bytes", FLAG_BYTES, AT(http.header_bytes_max), "SIZE",
-     "request line and headers (16KiB)"},
+     "request line and headers (64KiB)"},
     {"max-body-bytes", FLAG_BYTES, AT(http.body_bytes_max), "SIZE",
      "body of a publish (--max-event-bytes and 8KiB)"},
     {"max-inflight-bytes", FLAG_BYTES, AT(http.inflight_bytes_max), "SIZE",
@@ -86,8 +110,9 @@ static const flag_spec flags[] = {
 static void print_help(void)
 {
     printf("Usage: longpolld [flags]\n\n"
-           "A long-poll publish/subscribe server. It serves GET /events, POST /publish and\n"
-           "GET /health. SIGTERM and SIGINT end it once all that was accepted is kept.\n\n");
+           "A long-poll publish/subscribe server. It serves GET /events, POST /publish,\n"
+           "GET /health and GET /metrics. SIGTERM and SIGINT end it once all that was accepted\n"
+           "is kept.\n\n");
     for (size_t i = 0; i < FLAG_COUNT_ALL; i++) {
         char name[64];
         snprintf(name, sizeof(name), "--%s%s%s", flags[i].name,
@@ -145,6 +170,16 @@ static bool whole_seconds(const char *text, int64_t *out)
     return true;
 }
 
+/* The library says what is wrong with an origin. */
+static bool origin_add(const char *text, daemon_options *out)
+{
+    if (out->http.cors_origin_count == CORS_ORIGINS_MAX)
+        return false;
+    out->cors_origins[out->http.cors_origin_count++] = text;
+    out->http.cors_origins = out->cors_origins;
+    return true;
+}
+
 /* Stores the value of one flag; NULL, or what the value should have been. */
 static const char *flag_set(const flag_spec *flag, const char *value, daemon_options *out)
 {
@@ -165,6 +200,8 @@ static const char *flag_set(const flag_spec *flag, const char *value, daemon_opt
     case FLAG_MILLISECONDS:
         return value_duration_ms(value, number) && *number > 0 ? NULL
                                                                : "seconds, such as 10 or 0.5";
+    case FLAG_ORIGIN:
+        return origin_add(value, out) ? NULL : "one of at most 64";
     case FLAG_LEVEL:
         return level_parse(value, place) ? NULL : "one of error, warn, info and debug";
     default:
@@ -220,5 +257,9 @@ int options_parse(int argc, char **argv, daemon_options *out)
         if (status >= 0)
             return status;
     }
+    if ((out->server.tls_chain == NULL) != (out->server.tls_key == NULL))
+        return wrong("--tls-%s: is given without --tls-%s (https takes both)",
+                     out->server.tls_chain != NULL ? "chain" : "key",
+                     out->server.tls_chain != NULL ? "key" : "chain");
     return -1;
 }

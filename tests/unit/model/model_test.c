@@ -37,11 +37,12 @@ void say(world *w, const char *format, ...)
 
 static void print_config(const config *c)
 {
-    printf("ring %zu, events %zu, bytes %zu, answer %zu, categories %d of %zu, waiters %zu, ttl "
-           "%" PRId64 ", delete after first %d, store %d, slow %d, changes at once %zu\n",
+    printf("ring %zu, events %zu, bytes %zu, answer %zu, categories %d of %zu, waiters %zu, "
+           "interests %zu, ttl %" PRId64
+           ", delete after first %d, store %d, slow %d, changes at once %zu\n",
            c->ring, c->events_max, c->events_bytes_max, c->answer_bytes_max, c->categories,
-           c->categories_max, c->waiters_max, c->ttl_ms, c->delete_after_first, c->has_store,
-           c->slow_commits, c->changes_at_once);
+           c->categories_max, c->waiters_max, c->interests_max, c->ttl_ms, c->delete_after_first,
+           c->has_store, c->slow_commits, c->changes_at_once);
 }
 
 _Noreturn void fail(world *w, const char *format, ...)
@@ -62,17 +63,14 @@ _Noreturn void fail(world *w, const char *format, ...)
 /* ---- steps --------------------------------------------------------------------------------------
  */
 
-static int some_category(world *w)
-{
-    return (int)rnd(w, (uint64_t)w->config.categories);
-}
-
 static void step_publish(world *w)
 {
     uint64_t count = chance(w, 20) ? 1 + rnd(w, 30) : 1 + rnd(w, 3);
-    int category = some_category(w);
+    int category = (int)rnd(w, (uint64_t)w->config.published);
     while (count-- > 0) {
-        publish(w, chance(w, 4) ? some_category(w) : category);
+        publish(w, category, chance(w, 6) ? 1 + (size_t)rnd(w, GROUP_MAX) : 1, NO_KEY);
+        if (chance(w, 10))
+            publish_once(w);
         if (chance(w, 20))
             flush(w);
     }
@@ -82,19 +80,38 @@ static void step_poll(world *w)
 {
     client *c = &w->clients[rnd(w, CLIENTS)];
     if (chance(w, 60))
-        client_start(c, some_category(w));
-    if (!c->poll)
+        client_start(c);
+    if (!c->poll) {
+        if (chance(w, 20))
+            ask_for_some(c); /* with the same cursor */
         client_poll(c);
-    else if (chance(w, 20))
-        client_leave(c);
+        if (c->poll && chance(w, 12)) { /* told its position, and broken off */
+            client_keep_position(c);
+            client_leave(c);
+        }
+    } else if (chance(w, 20)) {
+        if (chance(w, 3))
+            client_keep_position(c);
+        if (chance(w, 4))
+            client_dismiss(c);
+        else
+            client_leave(c);
+    } else if (c->poll->rests) {
+        client_go_on(c);
+    }
 }
 
-/* Reads all that is in a ring. */
+/* Reads all that is there: of one category (-1: of all), each time in another way. */
 static void step_probe(world *w, int category)
 {
     client *c = &w->probe;
-    c->category = category;
-    c->has_since = c->has_id = true;
+    if (category < 0)
+        ask_for_all(c);
+    else
+        ask_for_one(c, category);
+    c->by_id = chance(w, 2);
+    c->has_since = !c->by_id;
+    c->has_id = true;
     c->since_ms = 1;
     c->id = lp_id_make(lp_seq_first(1), 0);
     client_poll(c);
@@ -115,6 +132,7 @@ static void step_time(world *w)
         passed = deadline_ms - w->now.mono_ms - (chance(w, 2) ? 1 : 0);
     w->now.mono_ms += passed;
     w->now.wall_ms += passed;
+    w->now.mono_us = (uint32_t)(w->now.mono_ms * 1000 + (int64_t)rnd(w, 1000)) | 1;
     if (w->config.wall_jumps && chance(w, (uint64_t)w->config.wall_jumps)) {
         int64_t jump = (int64_t)rnd(w, chance(w, 2) ? 5 : chance(w, 2) ? 3000 : 7200000);
         w->now.wall_ms += chance(w, 3) ? jump : -jump;
@@ -140,10 +158,10 @@ static void one_step(world *w)
     } else if (choice < 97) {
         tell_late_retrieval(w);
     } else if (choice < 99) {
-        step_probe(w, some_category(w));
+        step_probe(w, (int)rnd(w, (uint64_t)w->config.categories + 1) - 1);
     } else if (chance(w, 4)) {
         restart(w);
-        for (int i = 0; i < w->config.categories; i++)
+        for (int i = -1; i < w->config.categories; i++)
             step_probe(w, i);
     }
     if (chance(w, 2) || lp__engine_deadline(w->engine) <= w->now.mono_ms)
@@ -155,6 +173,12 @@ static void one_step(world *w)
 /* ---- worlds -------------------------------------------------------------------------------------
  */
 
+int64_t some_key_window(world *w)
+{
+    static const int64_t windows[] = {1, 20, 1000, 1000000};
+    return windows[rnd(w, 4)];
+}
+
 static config some_config(world *w)
 {
     static const int64_t ttls[] = {50, 1000, 60000};
@@ -164,18 +188,56 @@ static config some_config(world *w)
         .events_bytes_max = chance(w, 2) ? 1000000 : 300 + rnd(w, 3000),
         .answer_bytes_max = chance(w, 2) ? 1000000 : 1 + rnd(w, 800),
         .waiters_max = chance(w, 2) ? 1000 : 1 + rnd(w, 10),
-        .categories = 1 + (int)rnd(w, 6),
+        .interests_max = chance(w, 2) ? 1000 : 1 + rnd(w, 20),
+        .categories = 1 + (int)rnd(w, chance(w, 4)   ? CATEGORIES_MAX
+                                      : chance(w, 3) ? 12
+                                                     : 6),
         .categories_max = 1000,
         .ttl_ms = chance(w, 3) ? ttls[rnd(w, 3)] : 0,
         .delete_after_first = chance(w, 4),
         .has_store = !chance(w, 4),
         .slow_commits = !chance(w, 4),
+        .keys_max = chance(w, 3) ? 1000 : 1 + rnd(w, KEYS),
+        .key_window_ms = some_key_window(w),
         .changes_at_once = chance(w, 2) ? 1000 : 1 + rnd(w, 3),
         .wall_jumps = chance(w, 3) ? 0 : 5 + (int)rnd(w, 100),
+        .wide = 1 + (int)rnd(w, 4),
     };
+    c.published = c.categories - (int)rnd(w, 1 + (uint64_t)c.categories / 3);
     if (c.has_store && chance(w, 3))
         c.categories_max = 1 + rnd(w, (uint64_t)c.categories);
     return c;
+}
+
+/* Names that begin alike, and names that are the beginning of others. */
+static void choose_names(world *w)
+{
+    static const char *const some[] = {
+        "room/",
+        "room/1",
+        "room/10",
+        "room/1/a",
+        "room/1/b",
+        "room/2",
+        "r",
+        "\"\xc3\xa9\\\n0",
+        "\"\xc3\xa9\\\n1",
+        "\xc3\xa9",
+        "a name that is longer than most, so that beginnings of it are of every length: 1",
+        "a name that is longer than most, so that beginnings of it are of every length: 2"};
+    const size_t count = sizeof(some) / sizeof(some[0]);
+    const size_t all = (size_t)w->config.categories < count ? count : CATEGORIES_MAX;
+    bool taken[CATEGORIES_MAX] = {false};
+    for (int i = 0; i < w->config.categories; i++) {
+        size_t at = (size_t)rnd(w, all);
+        while (taken[at])
+            at = (at + 1) % all;
+        taken[at] = true;
+        if (at < count)
+            snprintf(w->names[i], NAME_WIDTH, "%s", some[at]);
+        else
+            snprintf(w->names[i], NAME_WIDTH, "room/%zu/%zu", at % 3, at * at);
+    }
 }
 
 static void run_world(uint64_t seed, size_t steps)
@@ -183,26 +245,29 @@ static void run_world(uint64_t seed, size_t steps)
     world *w = calloc(1, sizeof(*w));
     w->seed = w->random = seed;
     w->config = some_config(w);
-    w->now = (lp__now){chance(w, 20) ? 5 : INT64_C(1700000000000), (int64_t)rnd(w, 100000)};
+    w->now = (lp__now){chance(w, 20) ? 5 : INT64_C(1700000000000), (int64_t)rnd(w, 100000), 1};
     w->resolving = SIZE_MAX;
-    for (int i = 0; i < w->config.categories; i++)
-        snprintf(w->names[i], sizeof(w->names[i]), i % 2 ? "room/%d" : "\"\xc3\xa9\\\n%d", i);
+    w->keys_forgotten_ms = INT64_MIN;
+    choose_names(w);
     world_open(w, true);
     for (int i = 0; i <= CLIENTS; i++) {
         client *c = i < CLIENTS ? &w->clients[i] : &w->probe;
         c->world = w;
         c->number = i;
         if (i < CLIENTS)
-            client_start(c, some_category(w));
+            client_start(c);
     }
     for (; w->step < steps; w->step++)
         one_step(w);
 
     drain(w);
+    for (int i = 0; i < CLIENTS; i++)
+        client_leave(&w->clients[i]); /* streams that rest */
     lp__engine_free(w->engine);
     for (size_t i = 0; i < w->event_count; i++)
         lp_event_unref(w->events[i].event);
     free(w->events);
+    free(w->keys);
     store_free(w);
     free(w);
 }

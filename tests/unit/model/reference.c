@@ -10,7 +10,7 @@
 /* ---- the list -----------------------------------------------------------------------------------
  */
 
-void ref_publish(world *w, lp_event *event, int category, uint64_t number)
+void ref_publish(world *w, lp_event *event, int category, uint64_t number, uint64_t group)
 {
     if (w->event_count == w->event_capacity) {
         w->event_capacity = w->event_capacity ? w->event_capacity * 2 : 256;
@@ -19,6 +19,7 @@ void ref_publish(world *w, lp_event *event, int category, uint64_t number)
     w->events[w->event_count++] = (ref_event){.event = event,
                                               .seq = lp_event_seq(event),
                                               .number = number,
+                                              .group = group,
                                               .category = category,
                                               .fate = PENDING};
 }
@@ -26,6 +27,8 @@ void ref_publish(world *w, lp_event *event, int category, uint64_t number)
 void ref_show(world *w, ref_event *event)
 {
     event->fate = VISIBLE;
+    event->shown = w->replaying ? 0 : ++w->shown;
+    event->visible_us = w->now.mono_us;
     w->visible_count++;
     w->visible_bytes += lp__event_bytes(event->event);
     if (event->seq > w->highest)
@@ -40,6 +43,7 @@ void ref_remove(world *w, ref_event *event, lp_removal_reason reason)
     }
     event->fate = REMOVED;
     event->reason = reason;
+    event->removal = ++w->removals;
     if (reason != LP_REMOVED_RETRIEVED && event->seq > w->horizon[event->category])
         w->horizon[event->category] = event->seq;
 }
@@ -53,31 +57,36 @@ ref_event *ref_find(world *w, uint64_t seq)
     return NULL;
 }
 
-uint64_t ref_newest_visible(world *w, int category)
+static bool is_one_of(const ref_event *event, uint32_t mask)
+{
+    return (mask & ONE_CATEGORY(event->category)) != 0;
+}
+
+uint64_t ref_newest_visible(world *w, uint32_t mask)
 {
     for (size_t i = w->event_count; i-- > 0;) {
-        if (w->events[i].category == category && w->events[i].fate == VISIBLE)
+        if (is_one_of(&w->events[i], mask) && w->events[i].fate == VISIBLE)
             return w->events[i].seq;
     }
     return 0;
 }
 
-ref_event *ref_next_visible(world *w, int category, uint64_t after)
+ref_event *ref_next_visible(world *w, uint32_t mask, uint64_t after)
 {
     ref_event *next = NULL;
     for (size_t i = w->event_count; i-- > 0 && w->events[i].seq > after;) {
         ref_event *event = &w->events[i];
-        if (event->fate == VISIBLE && (category < 0 || event->category == category))
+        if (event->fate == VISIBLE && is_one_of(event, mask))
             next = event;
     }
     return next;
 }
 
-ref_event *ref_oldest_visible(world *w, int category)
+ref_event *ref_oldest_visible(world *w, uint32_t mask)
 {
     for (size_t i = 0; i < w->event_count; i++) {
         ref_event *event = &w->events[i];
-        if (event->fate == VISIBLE && (category < 0 || event->category == category))
+        if (event->fate == VISIBLE && is_one_of(event, mask))
             return event;
     }
     return NULL;
@@ -107,6 +116,30 @@ int ref_category_named(const world *w, lp_str name)
             return i;
     }
     return -1;
+}
+
+uint64_t ref_horizon(const world *w, uint32_t mask, bool overstated)
+{
+    uint64_t highest = 0;
+    for (int i = 0; i < w->config.categories; i++) {
+        if (!(mask & ONE_CATEGORY(i)))
+            continue;
+        if (w->horizon[i] > highest)
+            highest = w->horizon[i];
+        if (overstated && w->overstated[i] > highest)
+            highest = w->overstated[i];
+    }
+    return highest;
+}
+
+uint32_t ref_matches(const world *w, const char *prefix)
+{
+    uint32_t mask = 0;
+    for (int i = 0; i < w->config.categories; i++) {
+        if (strncmp(w->names[i], prefix, strlen(prefix)) == 0)
+            mask |= ONE_CATEGORY(i);
+    }
+    return mask;
 }
 
 /* ---- cursors ------------------------------------------------------------------------------------
@@ -143,10 +176,22 @@ static bool past_bounds(const world *w)
            w->visible_bytes + bytes_to_come(w) > w->config.events_bytes_max;
 }
 
+/* Who waits to be told at once is told of an event before it has to go for another. */
+static void check_shown(world *w, const ref_event *event)
+{
+    for (int i = 0; i < CLIENTS; i++) {
+        const poll *p = w->clients[i].poll;
+        if (p && !p->rests && p->flushed && p->exact && p->position < event->seq &&
+            p->asks.mask & ONE_CATEGORY(event->category))
+            fail(w, "event %llu went before client %d was told of it",
+                 (unsigned long long)event->number, i);
+    }
+}
+
 static void check_removal(world *w, ref_event *event, lp_removal_reason reason)
 {
-    bool oldest_of_category = ref_oldest_visible(w, event->category) == event;
-    bool right = false;
+    bool oldest_of_category = ref_oldest_visible(w, ONE_CATEGORY(event->category)) == event;
+    bool forgets = w->config.categories_max < (size_t)w->config.categories, right = false;
     if (event->fate != VISIBLE)
         fail(w, "event %llu was removed (%d) and is not visible", (unsigned long long)event->number,
              (int)reason);
@@ -159,9 +204,8 @@ static void check_removal(world *w, ref_event *event, lp_removal_reason reason)
         right = lp_seq_ms(event->seq) <= lp__engine_expired_ms(w->engine, w->now) && w->flushing;
         break;
     case LP_REMOVED_BOUND:
-        right = w->config.categories_max < (size_t)w->config.categories
-                    ? oldest_of_category
-                    : past_bounds(w) && ref_oldest_visible(w, -1) == event;
+        right = forgets ? oldest_of_category
+                        : past_bounds(w) && ref_oldest_visible(w, EVERY_CATEGORY) == event;
         break;
     case LP_REMOVED_RETRIEVED:
         right = event->retrieved && w->config.delete_after_first;
@@ -169,6 +213,8 @@ static void check_removal(world *w, ref_event *event, lp_removal_reason reason)
     case LP_REMOVED_REPLAY:
         right = w->replaying;
     }
+    if (reason == LP_REMOVED_RING || (reason == LP_REMOVED_BOUND && !forgets))
+        check_shown(w, event);
     if (!right)
         fail(w, "event %llu was removed for reason %d, which does not hold",
              (unsigned long long)event->number, (int)reason);
@@ -213,6 +259,7 @@ static void learn_from_changes(world *w)
     }
     lp_batch_free(batch);
     for (int i = 0; i < w->config.categories; i++) {
+        w->has_horizon[i] = w->has_horizon[i] || told[i] > 0;
         if (told[i] <= w->horizon[i] || told[i] <= w->overstated[i] || w->replaying)
             continue;
         if (!w->may_overstate)
@@ -228,7 +275,7 @@ static void learn_from_counters(world *w)
     lp__engine_stats stats;
     lp__engine_stats_get(w->engine, &stats);
     while (w->counted.expired < stats.expired - w->base.expired) {
-        ref_event *event = ref_oldest_visible(w, -1);
+        ref_event *event = ref_oldest_visible(w, EVERY_CATEGORY);
         if (!event)
             fail(w, "expired more than there is");
         check_removal(w, event, LP_REMOVED_TTL);
@@ -238,7 +285,8 @@ static void learn_from_counters(world *w)
     while (w->counted.evicted < stats.evicted - w->base.evicted) {
         int category = w->resolving == SIZE_MAX ? -1 : w->events[w->resolving].category;
         bool ring_is_full = category >= 0 && ref_count(w, category, VISIBLE) >= w->config.ring;
-        ref_event *event = ref_oldest_visible(w, ring_is_full ? category : -1);
+        ref_event *event =
+            ref_oldest_visible(w, ring_is_full ? ONE_CATEGORY(category) : EVERY_CATEGORY);
         if (!event)
             fail(w, "evicted more than there is");
         lp_removal_reason reason = ring_is_full ? LP_REMOVED_RING : LP_REMOVED_BOUND;

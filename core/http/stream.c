@@ -1,0 +1,340 @@
+/* Streams of server-sent events: a poll that is answered again and again. Home loop only.
+ *
+ * A stream has one chunk in flight: its waiter rests until that is with the kernel, and then waits
+ * again behind it. So a slow reader holds one chunk, falls behind in its rings, and is told a gap
+ * where they overtake it; one that takes nothing is cut at the deadline that every answer has, and
+ * resumes. The chunks are memory of their own, since a request's pool gives nothing back before the
+ * end.
+ *
+ * A stream ends when its time is over, its client leaves, its manager or its server shuts down, its
+ * connection is torn down, or there is no memory for a chunk. All but the last two end it cleanly:
+ * the connection may be used again. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../wire/sse.h"
+
+/* The wire texts of a chunk, about; a larger event goes alone. */
+#define CHUNK_BYTES ((size_t)64 << 10)
+
+/* As with polls: many small pieces are better copied into one. */
+#define PIECES_MAX        24
+#define PIECES_MAX_EVER   1536
+#define PIECE_BYTES_LARGE 2048
+
+/* What is left of a stream's time, when its end is due: the clocks of loop and engine differ. */
+#define END_GRAIN_MS 5
+
+/* One answer's frames. `events` are those that they borrow from. */
+typedef struct chunk {
+    lp_str *pieces;
+    size_t count, length, event_count;
+    lp_event *events[];
+} chunk;
+
+struct lp__stream {
+    lp__list link; /* in the HTTP side's `streams` */
+    lp__exchange *exchange;
+    uint64_t end_ms; /* of the loop's clock */
+    bool is_writing;
+    bool ends;    /* once what is being written, and `next`, are out */
+    chunk *chunk; /* that is being written */
+    chunk *next;  /* came while the stream's first bytes were being written */
+    char opening[LP__SSE_POSITION_LEN];
+};
+
+static const lp__reply stream_reply = {
+    .status = 200, .headers = lp__sse_headers, .header_count = LP__SSE_HEADERS};
+
+/* ---- chunks ------------------------------------------------------------- */
+
+static void free_chunk(chunk *self)
+{
+    for (size_t i = 0; self && i < self->event_count; i++)
+        lp_event_unref(self->events[i]);
+    free(self);
+}
+
+static chunk *alloc_chunk(size_t event_count, size_t piece_count, size_t bytes)
+{
+    size_t head = sizeof(chunk) + event_count * sizeof(lp_event *);
+    chunk *self = malloc(head + piece_count * sizeof(lp_str) + bytes);
+    if (!self)
+        return NULL;
+    self->pieces = (lp_str *)(void *)((char *)self + head);
+    self->count = piece_count;
+    self->event_count = event_count;
+    return self;
+}
+
+/* The same chunk as one piece. NULL, with the chunk untouched, when there is no memory. */
+static chunk *flatten(chunk *from)
+{
+    chunk *self = alloc_chunk(from->event_count, 1, from->length);
+    if (!self)
+        return NULL;
+    char *text = (char *)(self->pieces + 1);
+    lp__answer_flatten(from->pieces, from->count, text);
+    self->pieces[0] = (lp_str){text, from->length};
+    self->length = from->length;
+    memcpy(self->events, from->events, from->event_count * sizeof(lp_event *));
+    free(from);
+    return self;
+}
+
+static chunk *new_chunk(const lp_answer *answer)
+{
+    lp__sse_size size = lp__sse_measure(answer);
+    chunk *self = alloc_chunk(answer->event_count, size.pieces, size.scratch);
+    if (!self)
+        return NULL;
+    self->length = size.length;
+    for (size_t i = 0; i < answer->event_count; i++)
+        self->events[i] = lp_event_ref(answer->events[i]);
+    lp__sse_build(answer, (char *)(self->pieces + size.pieces), self->pieces);
+    if (size.pieces <= PIECES_MAX ||
+        (size.pieces <= PIECES_MAX_EVER && size.length / size.pieces >= PIECE_BYTES_LARGE))
+        return self;
+    chunk *flat = flatten(self);
+    if (!flat)
+        free_chunk(self);
+    return flat;
+}
+
+/* ---- the end ------------------------------------------------------------ */
+
+/* Its waiter is the engine's no more, and nobody watches its client. */
+static void leave(lp__stream *stream)
+{
+    lp__exchange *exchange = stream->exchange;
+    lp__subscribe_unwatch(exchange);
+    if (exchange->is_waiting && exchange->http->manager)
+        lp__manager_cancel(exchange->http->manager, &exchange->waiter);
+    lp__exchange_set_waiting(exchange, false);
+}
+
+/* Behind this the exchange may be gone. */
+static void send_pieces(lp__stream *stream, h2o_iovec_t *pieces, size_t count, size_t length,
+                        h2o_send_state_t state)
+{
+    lp__exchange *exchange = stream->exchange;
+    stream->is_writing = true;
+    lp__inflight_join(exchange, length);
+    h2o_send(exchange->req, pieces, count, state);
+}
+
+static void finish(lp__stream *stream)
+{
+    leave(stream);
+    send_pieces(stream, NULL, 0, 0, H2O_SEND_STATE_FINAL);
+}
+
+void lp__stream_forget(lp__stream *stream)
+{
+    lp__list_unlink(&stream->link);
+    free_chunk(stream->chunk);
+    free_chunk(stream->next);
+}
+
+/* The connection ends with the stream, and that as soon as nothing is being written. */
+static void end_with_connection(lp__stream *stream)
+{
+    stream->exchange->req->http1_is_persistent = 0;
+    stream->ends = true;
+    if (!stream->is_writing)
+        finish(stream);
+}
+
+void lp__stream_gone(lp__exchange *exchange)
+{
+    end_with_connection(exchange->stream);
+}
+
+void lp__streams_end(lp__http *http, const h2o_context_t *context)
+{
+    lp__list these;
+    lp__list_take(&http->streams, &these);
+    while (!lp__list_is_empty(&these)) {
+        lp__stream *stream = LP__CONTAINER(these.next, lp__stream, link);
+        lp__list_unlink(&stream->link);
+        if (context && stream->exchange->req->conn->ctx != context) {
+            lp__list_push_back(&http->streams, &stream->link);
+            continue;
+        }
+        leave(stream);
+        end_with_connection(stream);
+    }
+}
+
+/* ---- chunk after chunk -------------------------------------------------- */
+
+static bool deletes(const lp__http *http)
+{
+    return http->manager && lp__manager_options(http->manager)->delete_after_first_retrieval;
+}
+
+static int64_t time_left(const lp__stream *stream)
+{
+    uint64_t now = lp__loop_now(stream->exchange->http->loop);
+    return stream->end_ms > now + END_GRAIN_MS ? (int64_t)(stream->end_ms - now) : 0;
+}
+
+static int64_t until_heartbeat(const lp__stream *stream)
+{
+    int64_t left = time_left(stream),
+            heartbeat = stream->exchange->http->options.stream_heartbeat_ms;
+    return left < heartbeat ? left : heartbeat;
+}
+
+static bool is_serving(const lp__http *http)
+{
+    if (!http->manager)
+        return false;
+    lp_state state = lp_manager_state(http->manager);
+    return state == LP_STATE_SERVING || state == LP_STATE_IN_DOUBT;
+}
+
+static bool is_over(lp__stream *stream)
+{
+    lp__exchange *exchange = stream->exchange;
+    if (!is_serving(exchange->http) || exchange->req->conn->ctx->shutdown_requested) {
+        exchange->req->http1_is_persistent = 0;
+        return true;
+    }
+    return stream->ends || time_left(stream) == 0;
+}
+
+_Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
+                   offsetof(lp_str, len) == offsetof(h2o_iovec_t, len),
+               "pieces are handed to libh2o as they are");
+
+/* Only of what is not the last, libh2o tells that it has been written. */
+static void write_next(lp__stream *stream)
+{
+    chunk *next = stream->next;
+    bool is_last = stream->ends && !(next->event_count && deletes(stream->exchange->http));
+    stream->next = NULL;
+    stream->chunk = next;
+    if (is_last)
+        leave(stream);
+    send_pieces(stream, (h2o_iovec_t *)(void *)next->pieces, next->count, next->length,
+                is_last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+/* A chunk is with the kernel. */
+static void on_written(h2o_generator_t *generator, h2o_req_t *req)
+{
+    lp__exchange *exchange = LP__CONTAINER(generator, lp__exchange, generator);
+    lp__stream *stream = exchange->stream;
+    lp__http *http = exchange->http;
+    (void)req;
+    stream->is_writing = false;
+    lp__inflight_leave(exchange);
+    if (stream->chunk && stream->chunk->event_count && deletes(http))
+        lp__manager_retrieved(http->manager, stream->chunk->events, stream->chunk->event_count);
+    free_chunk(stream->chunk);
+    bool rests = stream->chunk != NULL; /* the first bytes came without an answer */
+    stream->chunk = NULL;
+    if (stream->next)
+        write_next(stream);
+    else if (is_over(stream))
+        finish(stream);
+    else if (rests)
+        lp__manager_continue(http->manager, until_heartbeat(stream), &exchange->waiter);
+}
+
+/* So many bytes are on their way to slow readers that this chunk is better not made. */
+static bool is_crowded(const lp__http *http)
+{
+    return http->large_bytes > 2 * (size_t)http->options.inflight_bytes_max;
+}
+
+static void on_answer(lp__waiter *waiter, const lp_answer *answer)
+{
+    lp__exchange *exchange = LP__CONTAINER(waiter, lp__exchange, waiter);
+    lp__stream *stream = exchange->stream;
+    if (answer->event_count)
+        lp__manager_delivered(exchange->http->manager, waiter);
+    stream->ends |= answer->closing || is_over(stream);
+    if (answer->closing)
+        exchange->req->http1_is_persistent = 0;
+    if (!is_crowded(exchange->http))
+        stream->next = new_chunk(answer);
+    if (!stream->next)
+        stream->ends = true; /* its reader resumes behind what it got */
+    if (stream->is_writing)
+        return;
+    if (stream->next)
+        write_next(stream);
+    else
+        finish(stream);
+}
+
+/* ---- the beginning ------------------------------------------------------ */
+
+static int subscribe(lp__exchange *exchange, const lp_query *query, const lp__stream *stream)
+{
+    lp_manager *manager = exchange->http->manager;
+    exchange->waiter.answer = on_answer;
+    exchange->waiter.is_stream = true;
+    exchange->waiter.answer_bytes_max = CHUNK_BYTES;
+    int status = lp__manager_subscribe(manager, query, until_heartbeat(stream), &exchange->waiter);
+    if (status != LP_OK)
+        return status;
+    lp__exchange_set_waiting(exchange, true);
+    status = lp__subscribe_watch(exchange);
+    if (status != LP_OK) {
+        lp__manager_cancel(manager, &exchange->waiter);
+        lp__exchange_set_waiting(exchange, false);
+    }
+    return status;
+}
+
+void lp__stream_start(lp__exchange *exchange, const lp_query *query)
+{
+    lp__http *http = exchange->http;
+    h2o_req_t *req = exchange->req;
+    lp__stream *stream = h2o_mem_alloc_pool(&req->pool, sizeof(*stream));
+    memset(stream, 0, sizeof(*stream));
+    stream->exchange = exchange;
+    stream->end_ms = lp__loop_now(http->loop) + (uint64_t)query->timeout_s * 1000;
+    int status = subscribe(exchange, query, stream);
+    if (status != LP_OK) {
+        lp__subscribe_refuse(exchange, status);
+        return;
+    }
+    exchange->stream = stream;
+    lp__list_push_back(&http->streams, &stream->link);
+    lp__sse_position(lp__manager_position(http->manager, &exchange->waiter), stream->opening);
+    lp__exchange_set_headers(exchange, &stream_reply, SIZE_MAX);
+    if (req->version < 0x101)
+        req->http1_is_persistent = 0; /* no chunks: the end of the connection ends the answer */
+    exchange->generator.proceed = on_written;
+    stream->is_writing = true;
+    h2o_iovec_t opening = h2o_iovec_init(stream->opening, sizeof(stream->opening));
+    lp__exchange_send(exchange, &opening, 1, opening.len, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+/* A browser's EventSource gives up for good on any status but 200, and comes again after a stream
+ * that ended. So what will pass is said in a stream that ends at once, and tells no position. */
+void lp__stream_refuse(lp__exchange *exchange, const lp__reply *why, const char *sentence)
+{
+    size_t max = strlen(sentence) + 32;
+    char *text = h2o_mem_alloc_pool(&exchange->req->pool, max);
+    int len = snprintf(text, max, ": %s\nretry: %d\n\n", sentence, why->retry_after_s * 1000);
+    lp__reply reply = stream_reply;
+    reply.retry_after_s = why->retry_after_s;
+    reply.close = why->close;
+    reply.body = (lp_str){text, (size_t)len};
+    exchange->http->figures.refused_busy++;
+    lp__exchange_reply(exchange, &reply);
+}
+
+void lp__stream_answer_head(lp__exchange *exchange)
+{
+    lp__exchange_set_headers(exchange, &stream_reply, SIZE_MAX);
+    lp__exchange_send(exchange, NULL, 0, 0, H2O_SEND_STATE_FINAL);
+}
