@@ -27,6 +27,20 @@ static cutter cutter_for(const lp__engine *engine, const lp__waiter *waiter)
                     .is_settled = waiter->flags & LP__WAITER_SETTLED};
 }
 
+/* Where very many rings have something, looking at them is most of the work, and a small answer has
+ * the next one look at them all again: so it is made worth that, within the engine's bound. */
+static void widen_for(cutter *cut, const lp__engine *engine, size_t rings)
+{
+    enum { RINGS_CHEAP = 4096, BYTES_A_RING = 8 };
+    if (rings <= RINGS_CHEAP)
+        return;
+    size_t worth = rings * BYTES_A_RING, max = engine->options.answer_bytes_max;
+    if (worth > max)
+        worth = max;
+    if (cut->bytes_max < worth)
+        cut->bytes_max = worth;
+}
+
 static bool takes(cutter *cut, const lp_event *event)
 {
     int64_t ms = lp_event_timestamp_ms(event);
@@ -277,6 +291,7 @@ static size_t merge(lp__engine *engine, const lp__waiter *waiter, uint64_t limit
     lp__run *runs = engine->runs;
     size_t count = engine->run_count;
     cutter cut = cutter_for(engine, waiter);
+    widen_for(&cut, engine, count);
     for (size_t i = count / 2; i-- > 0;)
         sift_down(runs, count, i);
     for (; count > 0; count = advance(runs, count, waiter, limit_seq)) {

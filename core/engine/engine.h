@@ -83,7 +83,9 @@ struct lp__waiter {
     void (*answer)(lp__waiter *waiter,
                    const lp_answer *answer); /* set by the caller; may free the waiter */
     bool is_stream;                          /* set by the caller, and so is what follows */
-    size_t answer_bytes_max;                 /* 0: the engine's */
+    size_t answer_bytes_max;                 /* 0: the engine's; where events of thousands of
+                                                categories wait for it, an answer may be larger, up
+                                                to the engine's */
     uint32_t visible_us; /* in an answer: when its first event became visible, low bits of
                             lp__now.mono_us; 0: the poll did not wait for it */
 

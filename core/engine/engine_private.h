@@ -127,6 +127,7 @@ struct lp__engine {
     size_t run_count, run_capacity;
     lp_event **merged;
     size_t merged_capacity;
+    size_t press_cost;  /* since the last flush, see poll.c */
     lp_event **scratch; /* room for an answer whose events wrap around the end of a ring */
     size_t scratch_capacity;
 

@@ -1,6 +1,6 @@
-/* The heap behind lp__engine's deadlines. Four children a node: half the levels of two, and the
- * children of one node share a cache line. The nodes know their slots, so that any of them can be
- * taken out. One thread at a time. */
+/* The heap behind the engine's deadlines, ages and keys. Four children a node: half the levels of
+ * two, and the children of one node share a cache line. The nodes know their slots, so that any of
+ * them can be taken out. One thread at a time. */
 #include "heap.h"
 
 #include <stdbool.h>

@@ -118,17 +118,32 @@ static bool asks_for(const lp__waiter *waiter, const lp__category *category)
     return false;
 }
 
+/* What looking for those that lose an event may cost between two flushes, in interests looked at:
+ * some milliseconds. Past it a poll that has just come may find an event gone, and is told. */
+enum { PRESS_BUDGET = 1000000 };
+
+static bool is_affordable(lp__engine *engine, const lp__waiter *waiter)
+{
+    if (engine->press_cost >= PRESS_BUDGET)
+        return false;
+    engine->press_cost += waiter->interest_count;
+    return true;
+}
+
 /* Tries those that came since the last flush and would lose the event `oldest` of the category. */
 static void try_fresh(lp__engine *engine, const lp__category *category, uint64_t oldest,
                       uint64_t settled_seq)
 {
     lp__list these;
+    if (engine->press_cost >= PRESS_BUDGET)
+        return;
     lp__list_take(&engine->fresh, &these);
     while (!lp__list_is_empty(&these)) {
         lp__list *link = these.next;
         lp__waiter *waiter = waiter_of(link);
         lp__list_unlink(link);
-        bool loses_it = waiter->position < oldest && asks_for(waiter, category);
+        bool loses_it = waiter->position < oldest && is_affordable(engine, waiter) &&
+                        asks_for(waiter, category);
         if (!loses_it || !lp__waiter_try(engine, waiter, settled_seq, false))
             lp__list_push_back(&engine->fresh, link);
     }
@@ -282,6 +297,7 @@ void lp__engine_flush(lp__engine *engine, lp__now now)
     flush_settled(engine, settled_seq);
     flush_timeouts(engine, now.mono_ms, settled_seq);
     engine->flushed_seq = engine->visible_seq;
+    engine->press_cost = 0;
 }
 
 void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter)

@@ -92,7 +92,6 @@ static void add(lp__engine *engine, lp__waiter *waiter, lp__topic *topic)
     lp__interest *interest = &waiter->interests[waiter->interest_count++];
     interest->waiter = waiter;
     interest->topic = topic;
-    lp__list_init(&interest->link);
     topic->waiting++;
     if (!topic->is_prefix)
         lp__list_unlink(&lp__topic_category(topic)->idle_link);
@@ -165,6 +164,25 @@ static int add_interests(lp__engine *engine, const lp_query *query, lp__waiter *
     return status == LP_OK ? add_prefixes(engine, waiter, query) : status;
 }
 
+/* Gives back the room of names that were given twice: only what counts against interests_max is
+ * kept. From here on the interests stay where they are. */
+static void fit_interests(lp__waiter *waiter, size_t capacity)
+{
+    size_t count = waiter->interest_count;
+    lp__interest *interests = waiter->interests, *fitted = interests;
+    if (count == 1 && interests != &waiter->one) {
+        waiter->one = interests[0];
+        free(interests);
+        fitted = &waiter->one;
+    } else if (count > 1 && count < capacity) {
+        fitted = realloc(interests, count * sizeof(*interests));
+    }
+    if (fitted != NULL)
+        waiter->interests = fitted;
+    for (size_t i = 0; i < count; i++)
+        lp__list_init(&waiter->interests[i].link);
+}
+
 static void drop_interests(lp__engine *engine, lp__waiter *waiter)
 {
     lp__interest *interests = waiter->interests;
@@ -216,6 +234,7 @@ int lp__engine_subscribe(lp__engine *engine, lp__now now, const lp_query *query,
     read_cursor(engine, query, waiter);
     status = add_interests(engine, query, waiter);
     engine->interest_count += waiter->interest_count;
+    fit_interests(waiter, named);
     if (status == LP_OK)
         status = step_back(engine, query, waiter);
     if (status != LP_OK) {

@@ -54,7 +54,6 @@ struct lp__listener {
     SSL_CTX *tls;         /* for connections from now on; NULL: in clear */
     lp__list connections; /* served by libh2o */
     lp__list lingering;   /* refused, until their client has read why */
-    lp__list restarted;   /* of TLS, that libh2o may begin to read from on its own */
     size_t connection_count, lingering_count;
     int open_handles; /* of the listener itself */
     bool stopped;

@@ -241,6 +241,10 @@ int lp__reply_status(int status, int *retry_after_s)
 
 void lp__http_end_pending(lp__http *http, h2o_context_t *context)
 {
+    const lp__reply why = {.headers = lp__publish_headers,
+                           .header_count = LP__PUBLISH_HEADERS,
+                           .retry_after_s = 1,
+                           .close = true};
     lp__list ended;
     lp__list_take(&http->pending, &ended);
     while (!lp__list_is_empty(&ended)) {
@@ -252,6 +256,7 @@ void lp__http_end_pending(lp__http *http, h2o_context_t *context)
         }
         lp__publish_forget(exchange->publish);
         exchange->publish = NULL;
-        lp__exchange_reply(exchange, &(lp__reply){.status = 503, .close = true});
+        lp__exchange_error(exchange, 503, &why,
+                           "the server stops, and it is not known yet whether this is kept");
     }
 }

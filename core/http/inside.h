@@ -36,8 +36,9 @@ typedef struct lp__http {
     lp__list inflight;       /* exchanges whose answer is being written, oldest first */
     lp__list large;          /* those of them that count against inflight_bytes_max */
     size_t large_bytes;
-    lp__list pending; /* exchanges whose publish is not decided yet */
-    lp__list streams; /* that are open */
+    uint64_t excess_ms; /* since when they have been too many; 0: they are not */
+    lp__list pending;   /* exchanges whose publish is not decided yet */
+    lp__list streams;   /* that are open */
 } lp__http;
 
 /* The HTTP side of a manager, made when there is none yet. LP_ENOMEM. The reference stays the
@@ -128,6 +129,9 @@ void lp__exchange_send(lp__exchange *exchange, h2o_iovec_t *pieces, size_t count
  * are too many bytes and it is the slowest. */
 void lp__inflight_join(lp__exchange *exchange, size_t bytes);
 void lp__inflight_leave(lp__exchange *exchange);
+/* Whether `bytes` more of an answer are better not begun with: they take memory of their own
+ * (`copies`: as they are; under TLS they always do), and twice the bound is in flight. */
+bool lp__inflight_is_crowded(const lp__exchange *exchange, size_t bytes, bool copies);
 
 /* Ends requests of one context that are waiting for anything: called when a server's deadline has
  * passed. */

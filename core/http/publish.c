@@ -228,8 +228,9 @@ static void answer_other_method(lp__exchange *exchange)
     lp__exchange_reply(exchange, &reply);
 }
 
-/* Takes tokens for so many events; false when the request has been answered. */
-static bool is_in_time(lp__exchange *exchange, int64_t events)
+/* Takes tokens for so many events; false when the request has been answered. `taken`: what the
+ * request has had already, and will need again when it comes again. */
+static bool is_in_time(lp__exchange *exchange, int64_t events, int64_t taken)
 {
     lp__http *http = exchange->http;
     h2o_conn_t *conn = exchange->req->conn;
@@ -241,6 +242,7 @@ static bool is_in_time(lp__exchange *exchange, int64_t events)
         lp__rate_take(http->rate, (struct sockaddr *)&address, events, lp__loop_now(http->loop));
     if (wait_ms == 0)
         return true;
+    wait_ms += (uint64_t)(taken * 1000 / http->options.publish_rate);
     lp__reply reply = publish_reply;
     reply.retry_after_s = wait_ms / 1000 < INT_MAX ? (int)((wait_ms + 999) / 1000) : INT_MAX;
     lp__exchange_error(exchange, 429, &reply,
@@ -253,7 +255,7 @@ static bool is_in_time(lp__exchange *exchange, int64_t events)
 static bool rest_is_in_time(lp__exchange *exchange, size_t events)
 {
     int64_t burst = exchange->http->options.publish_burst;
-    return is_in_time(exchange, (events < (uint64_t)burst ? (int64_t)events : burst) - 1);
+    return is_in_time(exchange, (events < (uint64_t)burst ? (int64_t)events : burst) - 1, 1);
 }
 
 static void publish_body(lp__exchange *exchange, lp_str key)
@@ -293,7 +295,7 @@ void lp__serve_publish(lp__http *http, h2o_req_t *req)
                            "publishing from a page of another origin is not allowed");
     else if (!http->manager)
         refuse(exchange, LP_ECLOSED, lp_strerror(LP_ECLOSED));
-    else if (!is_in_time(exchange, 1))
+    else if (!is_in_time(exchange, 1, 0))
         return;
     else if (req->entity.len > (size_t)http->options.body_bytes_max)
         refuse(exchange, LP_ETOOBIG, "the request's body is too large");

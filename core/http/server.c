@@ -321,7 +321,8 @@ static void finish(lp_server *server)
 static void end_streams(lp_server *server)
 {
     lp_manager *manager = server->http->manager;
-    if (manager && lp_manager_state(manager) == LP_STATE_SERVING)
+    lp_state state = manager ? lp_manager_state(manager) : LP_STATE_CLOSED;
+    if (state == LP_STATE_SERVING || state == LP_STATE_IN_DOUBT)
         lp__streams_end(server->http, &server->context);
 }
 

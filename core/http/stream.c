@@ -17,7 +17,8 @@
 
 #include "../wire/sse.h"
 
-/* The wire texts of a chunk, about; a larger event goes alone. */
+/* The wire texts of a chunk, about; a larger event goes alone, and where thousands of categories
+ * have something, the engine makes it more. */
 #define CHUNK_BYTES ((size_t)64 << 10)
 
 /* As with polls: many small pieces are better copied into one. */
@@ -32,6 +33,7 @@
 typedef struct chunk {
     lp_str *pieces;
     size_t count, length, event_count;
+    bool is_flat; /* a copy: it borrows nothing */
     lp_event *events[];
 } chunk;
 
@@ -67,6 +69,7 @@ static chunk *alloc_chunk(size_t event_count, size_t piece_count, size_t bytes)
     self->pieces = (lp_str *)(void *)((char *)self + head);
     self->count = piece_count;
     self->event_count = event_count;
+    self->is_flat = false;
     return self;
 }
 
@@ -79,6 +82,7 @@ static chunk *flatten(chunk *from)
     char *text = (char *)(self->pieces + 1);
     lp__answer_flatten(from->pieces, from->count, text);
     self->pieces[0] = (lp_str){text, from->length};
+    self->is_flat = true;
     self->length = from->length;
     memcpy(self->events, from->events, from->event_count * sizeof(lp_event *));
     free(from);
@@ -235,8 +239,8 @@ static void on_written(h2o_generator_t *generator, h2o_req_t *req)
     lp__inflight_leave(exchange);
     if (stream->chunk && stream->chunk->event_count && deletes(http))
         lp__manager_retrieved(http->manager, stream->chunk->events, stream->chunk->event_count);
-    free_chunk(stream->chunk);
     bool rests = stream->chunk != NULL; /* the first bytes came without an answer */
+    free_chunk(stream->chunk);
     stream->chunk = NULL;
     if (stream->next)
         write_next(stream);
@@ -246,10 +250,16 @@ static void on_written(h2o_generator_t *generator, h2o_req_t *req)
         lp__manager_continue(http->manager, until_heartbeat(stream), &exchange->waiter);
 }
 
-/* So many bytes are on their way to slow readers that this chunk is better not made. */
-static bool is_crowded(const lp__http *http)
+/* NULL: there is no memory, or so many bytes are on their way to slow readers that this chunk is
+ * better not sent. */
+static chunk *next_chunk(const lp__exchange *exchange, const lp_answer *answer)
 {
-    return http->large_bytes > 2 * (size_t)http->options.inflight_bytes_max;
+    chunk *self = new_chunk(answer);
+    if (self && lp__inflight_is_crowded(exchange, self->length, self->is_flat)) {
+        free_chunk(self);
+        return NULL;
+    }
+    return self;
 }
 
 static void on_answer(lp__waiter *waiter, const lp_answer *answer)
@@ -261,8 +271,7 @@ static void on_answer(lp__waiter *waiter, const lp_answer *answer)
     stream->ends |= answer->closing || is_over(stream);
     if (answer->closing)
         exchange->req->http1_is_persistent = 0;
-    if (!is_crowded(exchange->http))
-        stream->next = new_chunk(answer);
+    stream->next = next_chunk(exchange, answer);
     if (!stream->next)
         stream->ends = true; /* its reader resumes behind what it got */
     if (stream->is_writing)

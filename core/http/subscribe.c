@@ -76,7 +76,7 @@ static void send_body(lp__exchange *exchange, const lp_answer *answer, h2o_iovec
     bool deletes =
         answer->event_count && lp__manager_options(http->manager)->delete_after_first_retrieval;
     bool copies = is_better_copied(answer, length);
-    if (copies && http->large_bytes + length > 2 * (size_t)http->options.inflight_bytes_max) {
+    if (lp__inflight_is_crowded(exchange, length, copies)) {
         lp__reply reply = poll_reply;
         reply.retry_after_s = 1;
         lp__exchange_error(exchange, 503, &reply, "too many answers are being written");

@@ -24,7 +24,8 @@ static void end(lp_manager *manager, lp__publication *publication, int status, c
     lp__queue_push(&manager->completed, publication);
 }
 
-/* A repeat gets the events of the first one in place of its own. */
+/* A repeat gets the events of the first one in place of its own, once these do not count as pending
+ * any more: they need not be as large, for strangers can find two bodies of one digest. */
 static void take_over(lp__publication *repeat, size_t i, lp_event *event)
 {
     lp_event_ref(event);
@@ -44,10 +45,10 @@ static void settle_key(lp_manager *manager, lp__publication *publication, lp__on
 
     lp__publication *repeat;
     while ((repeat = lp__queue_pop(&once->joined)) != NULL) {
+        end(manager, repeat, publication->status, publication->reason);
         repeat->is_repeated = publication->status == LP_OK;
         for (size_t i = 0; repeat->is_repeated && i < repeat->count; i++)
             take_over(repeat, i, publication->events[i]);
-        end(manager, repeat, publication->status, publication->reason);
     }
 }
 
@@ -115,6 +116,7 @@ void lp__publish_run_completions(lp_manager *manager)
 /* What was published under the key before, if all of it is still in its rings. */
 static void repeat_kept(lp_manager *manager, lp__publication *publication, const lp__key *key)
 {
+    lp__publish_complete(manager, publication, LP_OK, NULL);
     publication->is_repeated = true;
     for (size_t i = 0; i < publication->count && !publication->is_lost; i++) {
         lp_event *event = lp__engine_find(manager->engine,
@@ -123,7 +125,6 @@ static void repeat_kept(lp_manager *manager, lp__publication *publication, const
         if (event != NULL)
             take_over(publication, i, event);
     }
-    lp__publish_complete(manager, publication, LP_OK, NULL);
 }
 
 /* Whether its key decides what becomes of it; else it goes on, and its key is pending. */

@@ -151,7 +151,7 @@ int lp_batch_add_idempotency(lp_batch *batch, const lp_idempotency *record)
 {
     if (lp__batch_reserve_key(batch, record->key.len) != LP_OK)
         return LP_ENOMEM;
-    size_t at;
+    size_t at = 0;
     append(&batch->text, record->key.base, record->key.len, &at); /* there is room */
     batch->keys[batch->key_count++] = (lp__batch_key){.key_at = at, .record = *record};
     return LP_OK;
@@ -171,7 +171,9 @@ void lp_batch_set_forgotten_keys(lp_batch *batch, int64_t expires_ms)
 
 void lp_batch_group(lp_batch *batch, size_t count)
 {
-    for (size_t i = 0; i < count && i < batch->item_count; i++)
+    if (count > batch->item_count)
+        count = batch->item_count;
+    for (size_t i = 0; i < count; i++)
         batch->items[batch->item_count - count + i].group = (uint32_t)i;
 }
 

@@ -222,7 +222,7 @@ static int publish_all(lp_manager *manager, const lp_publish_request *request, b
     call made = {.is_checked = at_home, .at_home = at_home};
     if (request->struct_size >= offsetof(lp_publish_request, idempotency_key) + sizeof(lp_str)) {
         made.items = request->items;
-        made.count = request->item_count;
+        made.count = request->items != NULL ? request->item_count : 0;
         made.key = request->idempotency_key;
     }
     return publish(manager, &made, NULL, done, ctx);

@@ -14,6 +14,8 @@ struct lp_subscription {
 
 static bool are_names(const lp_str *names, size_t count)
 {
+    if (names == NULL && count > 0)
+        return false;
     for (size_t i = 0; i < count; i++)
         if (names[i].len == 0 || names[i].len > LP_CATEGORY_MAX)
             return false;

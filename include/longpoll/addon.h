@@ -56,9 +56,9 @@ struct lp_addon {
 
     /* Required. Keeps the whole batch at the add-on's sync level, or returns a negative status and
      * keeps none of it: no event of a failed batch may come back at the next on_start. When that
-     * cannot be promised any more the hook returns LP_EINDOUBT, and no batch follows. A single
-     * event that can never be kept is refused with lp_batch_fail and does not harm its neighbours.
-     */
+     * cannot be promised any more the hook returns LP_EINDOUBT, and no batch follows. An event
+     * that can never be kept is refused with lp_batch_fail, and all that was published together
+     * with it; its other neighbours are kept. */
     int (*on_publish)(lp_addon *self, lp_batch *batch);
 
     /* Required. Called last, once, after a successful on_start: flush and close. */

@@ -36,8 +36,9 @@ typedef struct lp_http_options {
                                   that sends on without an end) */
     int64_t body_bytes_max;    /* of a publish: event_bytes_max and 8 KiB (413) */
     int64_t answer_timeout_ms; /* an answer must be written whole by then, else it is cut: 30,000 */
-    int64_t
-        inflight_bytes_max; /* answers being written, in all: 256 MiB; past it the slowest is cut */
+    /* Answers being written, in all: 256 MiB. Past it the slowest are cut; at twice that no large
+     * one is begun that takes memory of its own, as all do under TLS (503; a stream ends). */
+    int64_t inflight_bytes_max;
     bool refuse_foreign_origin; /* 403 to a publish from a page of another origin, unless that is
                                    on the list below */
     const char *const *cors_origins; /* pages of these origins may read answers and publish

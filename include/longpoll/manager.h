@@ -1,9 +1,9 @@
 /* The manager: publish and subscribe inside one program. Link `longpoll::core`.
  *
- * A manager lives on one loop of yours, its home loop. lp_publish and lp_publish_cjson may be
- * called from any thread; every other function belongs to the thread that runs the home loop. All
- * callbacks run there too, and never before the call that caused them has returned. From within a
- * callback every function may be called.
+ * A manager lives on one loop of yours, its home loop. lp_publish, lp_publish_cjson and
+ * lp_publish_all may be called from any thread; every other function belongs to the thread that
+ * runs the home loop. All callbacks run there too (but on_log, see lp_log_cb), and never before the
+ * call that caused them has returned. From within a callback every function may be called.
  *
  * A life: lp_manager_start, work, lp_manager_shutdown, its callback, lp_manager_free. */
 #ifndef LONGPOLL_MANAGER_H
@@ -174,8 +174,10 @@ typedef struct lp_query {
     size_t category_count;
     const lp_str *prefixes; /* every category that begins so, 1..LP_CATEGORY_MAX bytes each */
     size_t prefix_count;
-    bool by_id;   /* last_id alone is the cursor (has_since is false), without it: from now. The
-                     next poll goes on from the answer's last_id */
+    bool by_id;   /* last_id alone is the cursor; without it: since_ms if has_since, else from now.
+                     The next poll goes on from the answer's last_id; lp_id_make(0, 0) is before
+                     everything. Of an id that was never given
+                     here nothing is known: a gap is told */
     int64_t last; /* without a cursor: begin with so many of the newest events; 0: none */
 } lp_query;
 
@@ -189,7 +191,8 @@ typedef struct lp_answer {
     lp_event *const *events; /* oldest first */
     size_t event_count;      /* 0: the poll timed out, or the manager shuts down */
     int64_t timestamp_ms;    /* of a timeout: safe to resume from as since_ms */
-    bool gap;                /* events behind the cursor are missing: evicted, expired or lost */
+    bool gap;                /* events behind the cursor (without one: that came while it waited)
+                                are missing: evicted, expired or lost */
     bool closing;            /* the manager shuts down */
     lp_id last_id; /* to go on from by id: everything up to it was told, or was not asked for */
 } lp_answer;
@@ -222,7 +225,8 @@ typedef struct lp_stats {
     lp_state state;
     uint64_t waiters, categories, events, events_bytes, pending, pending_bytes; /* now */
     uint64_t published, refused;                                 /* since the start, in events */
-    uint64_t answered, timed_out, delivered;                     /* since the start */
+    uint64_t answered, timed_out, delivered;                     /* since the start; of a stream,
+                                                                    each answer counts */
     uint64_t evicted, expired, retrieved;                        /* events gone */
     uint64_t batches, failed_batches, replayed, damaged_records; /* the store */
     int64_t commit_since_ms; /* how long the add-on has been busy with one batch, 0: it is not */

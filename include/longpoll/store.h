@@ -75,7 +75,7 @@ LP_API int lp_batch_add_horizon(lp_batch *batch, lp_str category, uint64_t seq);
 LP_API int lp_batch_add_idempotency(lp_batch *batch, const lp_idempotency *record);
 LP_API void lp_batch_set_highest(lp_batch *batch, uint64_t seq);
 LP_API void lp_batch_set_forgotten_keys(lp_batch *batch, int64_t expires_ms);
-/* The last `count` events were published together: kept all or none. */
+/* The last `count` events (all, if there are fewer) were published together: kept all or none. */
 LP_API void lp_batch_group(lp_batch *batch, size_t count);
 /* Why event `i` was refused, LP_OK when it was not; `*reason` (may be NULL) is borrowed. */
 LP_API int lp_batch_status(const lp_batch *batch, size_t i, const char **reason);

@@ -2,8 +2,9 @@
 EFBIG by RLIMIT_FSIZE, a full disk on a tmpfs of a few megabytes, and no descriptors left.
 
 A publish that could not be kept is answered 503 with the reason, is seen by nobody, and does not
-come back at the next start. Everything else goes on. Where the disk takes back no write either, the
-answer says that it is in doubt, and nothing is published any more until a restart.
+come back at the next start; its Idempotency-Key is free. Everything else goes on. Where the disk
+takes back no write either, the answer says that it is in doubt, and nothing is published any more
+until a restart.
 """
 import itertools
 import json
@@ -196,6 +197,66 @@ class FullDisk(FailingIO):
         self.wait_for(goes_on)
         self.assert_healthy(server)
         self.assert_seen(server, kept, refused)
+        server.kill()
+        self.assert_kept(kept)
+
+
+    def publish_with_key(self, server, key, numbers):
+        """(status, the ids of what was published) of one publish of several events."""
+        events = [{"category": "c", "data": {"n": n, "pad": BIG}} for n in numbers]
+        status, body = server.request("POST", "/publish", json.dumps(events), {
+            "Idempotency-Key": key, "Prefer": "return=representation"})
+        answer = json.loads(body)
+        if status == 200:
+            self.assertEqual([event["data"]["n"] for event in answer["events"]], numbers)
+            return status, [event["id"] for event in answer["events"]]
+        self.assertEqual(status, 503, answer)
+        self.assertRegex(answer["error"].lower(), "no space|full|space")
+        return status, None
+
+    def test_a_key_that_was_refused_publishes_once_when_there_is_room(self):
+        server = self.start(*self.FLAGS)
+        kept, refused = self.publish_some(server, 3)
+        self.assertEqual(refused, {})
+        self.fill()
+        status, numbers = 200, kept
+        while status == 200:  # until the room that the store has of its own is used up
+            numbers = [n + 3 for n in numbers]
+            key = f"key {numbers[0]}"
+            status, _ = self.publish_with_key(server, key, numbers)
+            kept = kept + numbers if status == 200 else kept
+        later = [n + 3 for n in numbers]
+        for _ in range(3):
+            self.assertEqual(self.publish_with_key(server, key, numbers)[0], 503)
+            self.assertEqual(self.publish_with_key(server, "later", later)[0], 503)
+        self.assert_seen(server, kept, dict.fromkeys(numbers))
+        os.unlink(os.path.join(self.disk, "ballast"))
+
+        answers = []
+
+        def goes_on():
+            answers.append(self.publish_with_key(server, key, numbers))
+            return answers[-1][0] == 200
+
+        self.wait_for(goes_on)
+        ids = answers[-1][1]
+        kept += numbers
+        self.assertEqual(self.publish_with_key(server, key, numbers), (200, ids))
+        self.assert_seen(server, kept, {})
+        self.assert_healthy(server)
+        server.kill()
+
+        server = self.start(*self.FLAGS)
+        self.assertEqual(self.publish_with_key(server, key, numbers), (200, ids))
+        there = server.history("c", {"n": numbers[-1], "pad": BIG})
+        self.assertEqual([event["data"]["n"] for event in there], kept)
+        self.assertEqual([event["id"] for event in there[-3:]], ids)
+        other, _ = server.request("POST", "/publish", json.dumps({"category": "c", "data": 1}),
+                                  {"Idempotency-Key": key})
+        self.assertEqual(other, 422)
+        self.assertEqual(self.publish_with_key(server, "later", later)[0], 200)
+        kept += later
+        self.assert_seen(server, kept, {})
         server.kill()
         self.assert_kept(kept)
 

@@ -187,6 +187,24 @@ Test(rate_http, publishes_past_it_are_429)
     harness_stop();
 }
 
+/* The first token is taken before the rest is asked for, and again when the request comes again. */
+Test(rate_http, who_waits_as_it_was_told_to_is_served)
+{
+    static const char array[] = "[" ONE "," ONE "," ONE "]";
+    harness_options options = limited(2, 3);
+    char retry[16] = "";
+    harness_start(&options);
+    status_is(publish(array), 200);
+    harness_turn(550); /* one token is back */
+    raw_answer answer = publish(array);
+    cr_assert_eq(answer.status, 429);
+    cr_assert(raw_header(&answer, "Retry-After", retry, sizeof(retry)));
+    raw_free(&answer);
+    harness_turn(1000 * atoi(retry));
+    status_is(publish(array), 200);
+    harness_stop();
+}
+
 Test(rate_http, a_body_that_is_refused_costs_a_token)
 {
     harness_options options = limited(1, 3);

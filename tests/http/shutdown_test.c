@@ -228,6 +228,8 @@ Test(http_shutdown, a_publish_that_waits_for_the_store_is_answered)
 Test(http_shutdown, a_server_that_stops_does_not_wait_for_the_store)
 {
     static store_double store;
+    raw_answer answer;
+    char retry[16] = "";
     harness_options options = HARNESS_OPTIONS_INIT;
     store_double_init(&store);
     store_double_hold(&store, false, true);
@@ -243,6 +245,11 @@ Test(http_shutdown, a_server_that_stops_does_not_wait_for_the_store)
     cr_assert_eq(lp_server_stop(h.server, 50, on_stopped, &stopped), LP_OK);
     cr_expect(harness_until(is_stopped));
     h.server = NULL;
+    cr_assert(raw_read(&conn, false, RAW_DEADLINE_MS, &answer));
+    cr_expect_eq(answer.status, 503);
+    cr_expect(strstr(answer.body, "{\"error\": \"the server stops, "), "%s", answer.body);
+    cr_expect(raw_header(&answer, "Retry-After", retry, sizeof(retry)));
+    raw_free(&answer);
     store_double_hold(&store, false, false); /* its callback finds the request gone */
     while (harness_stats().pending)
         harness_turn(1);

@@ -202,33 +202,13 @@ static void error_is(int status, const char *target, const char *body)
     raw_close(&conn);
 }
 
-/* A browser's EventSource would give up for good on a 503. */
-static void stream_is_refused_for_a_while(void)
-{
-    raw_conn conn = harness_connect();
-    raw_answer answer;
-    raw_printf(&conn, "GET %s HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n",
-               CATEGORY_C);
-    cr_assert(raw_read(&conn, false, RAW_DEADLINE_MS, &answer));
-    cr_expect_eq(answer.status, 200);
-    cr_expect_str_eq(answer.body, ": too many polls are waiting, try again later\nretry: 1000\n\n");
-    cr_expect(strstr(answer.head, "Content-Type: text/event-stream"));
-    raw_free(&answer);
-    raw_close(&conn);
-}
-
 Test(stream, errors_are_those_of_polls)
 {
     static const char bad_category[] =
         "{\"error\": \"Invalid subscription category, must be 1-1024 characters long.\"}";
     harness_options options = HARNESS_OPTIONS_INIT;
-    options.manager.waiters_max = 1;
     harness_start(&options);
     error_is(200, "/events?timeout=1", bad_category);
-    raw_conn conn = harness_poll("c", "");
-    cr_assert(harness_waiters_are(1));
-    stream_is_refused_for_a_while();
-    raw_close(&conn);
     harness_stop();
     options.http.strict_status = true;
     h = (harness){0};

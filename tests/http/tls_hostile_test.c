@@ -343,3 +343,30 @@ Test(tls_bounds, records_that_are_not_whole_are_counted)
         tls_free(conns[i]);
     tls_stop();
 }
+
+/* In clear all of them share the event's bytes; here each answer is encrypted into bytes of its
+ * own, and all in one turn of the loop. */
+Test(tls_bounds, one_event_for_many_polls_is_not_copied_for_all_at_once)
+{
+    enum { COUNT = 20, EVENT_BYTES = 100000, FIT = 4 };
+    static char data[EVENT_BYTES + 1];
+    tls_conn *conns[COUNT];
+    lp_http_figures figures;
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.http.inflight_bytes_max = FIT / 2 * (EVENT_BYTES + 1000);
+    memset(data, 'x', EVENT_BYTES);
+    data[0] = data[EVENT_BYTES - 1] = '"';
+    tls_start(&options);
+    for (int i = 0; i < COUNT; i++) {
+        conns[i] = tls_connect(NULL);
+        tls_send_poll(conns[i], "c", "");
+    }
+    cr_assert(harness_waiters_are(COUNT));
+    harness_publish("c", data);
+    cr_expect(harness_waiters_are(0));
+    lp_http_stats(h.manager, &figures, sizeof(figures));
+    cr_expect_eq(figures.refused_busy, COUNT - FIT);
+    for (int i = 0; i < COUNT; i++)
+        tls_free(conns[i]);
+    tls_stop();
+}

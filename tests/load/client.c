@@ -44,8 +44,10 @@ void client_init(http_client *client, const char *url)
     char *port;
 
     memset(client, 0, sizeof *client);
-    if (!strncmp(url, "http://", 7))
-        url += 7;
+    if (!strncmp(url, "https://", 8))
+        client->tls = client_tls_init();
+    if (strstr(url, "://"))
+        url = strstr(url, "://") + 3;
     snprintf(client->host, sizeof client->host, "%s", url);
     client->host[strcspn(client->host, "/")] = '\0';
     memcpy(host, client->host, sizeof host);
@@ -107,6 +109,8 @@ void connection_open(connection *c)
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     bind_source(c);
     c->client->opened++;
+    if (c->client->tls)
+        c->tls = client_tls_open(c->client->tls, c->fd);
     c->connected = false;
     c->in_len = 0;
     c->wants_write = true;
@@ -124,6 +128,9 @@ void connection_close(connection *c, bool reset)
         return;
     if (reset)
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    if (c->tls)
+        client_tls_close(c->tls, reset);
+    c->tls = NULL;
     close(c->fd);
     c->fd = -1;
     c->connected = c->busy = false;
@@ -153,19 +160,22 @@ static void lose(connection *c, int error)
 
 static void flush(connection *c)
 {
-    bool wants_write;
+    bool wants_write, awaits_read = false;
 
     while (c->connected && c->out_at < c->out_len) {
-        ssize_t n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_NOSIGNAL);
+        const char *from = c->out + c->out_at;
+        size_t len = c->out_len - c->out_at;
+        ssize_t n = c->tls ? client_tls_send(c->tls, from, len, &awaits_read)
+                           : send(c->fd, from, len, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             break;
-        if (n < 0) /* the reason comes with the next event of the socket */
+        if (n <= 0) /* the reason comes with the next event of the socket */
             break;
         c->out_at += (size_t)n;
     }
-    wants_write = !c->connected || c->out_at < c->out_len;
+    wants_write = !c->connected || (c->out_at < c->out_len && !awaits_read);
     if (wants_write != c->wants_write) {
         c->wants_write = wants_write;
         watch(c, EPOLL_CTL_MOD);
@@ -324,8 +334,11 @@ static void receive(connection *c)
 
     for (;;) {
         ssize_t n;
+        size_t room;
         reserve(&c->in, &c->in_capacity, c->in_len + (c->in_len ? READ_SIZE : 1024) + 1);
-        n = recv(c->fd, c->in + c->in_len, c->in_capacity - c->in_len - 1, 0);
+        room = c->in_capacity - c->in_len - 1;
+        n = c->tls ? client_tls_recv(c->tls, c->in + c->in_len, room)
+                   : recv(c->fd, c->in + c->in_len, room, 0);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)

@@ -1,6 +1,6 @@
 /* A small HTTP/1.1 client for the load programs: raw non-blocking sockets on one epoll instance,
- * keep-alive, one request at a time per connection. It shares no code with the server under test
- * and knows no HTTP library.
+ * keep-alive, one request at a time per connection, in clear or over TLS. It shares no code with
+ * the server under test and knows no HTTP library.
  *
  * One thread. The connections live in the caller's memory and stay put while they are open. */
 #ifndef LOAD_CLIENT_H
@@ -12,14 +12,17 @@
 
 #include <sys/socket.h>
 
+#include "client_tls.h"
+
 typedef struct http_client {
     int epoll;
     struct sockaddr_storage address;
     socklen_t address_len;
-    char host[128];        /* for the Host header */
-    size_t opened;         /* connections ever made: spreads them over source addresses */
-    uint64_t answers;      /* in all */
-    uint64_t answer_bytes; /* of bodies, in all */
+    client_tls_context *tls; /* NULL in clear */
+    char host[128];          /* for the Host header */
+    size_t opened;           /* connections ever made: spreads them over source addresses */
+    uint64_t answers;        /* in all */
+    uint64_t answer_bytes;   /* of bodies, in all */
 } http_client;
 
 typedef struct connection connection;
@@ -40,13 +43,15 @@ struct connection {
 
     /* The client's own. */
     http_client *client;
-    int fd; /* -1: closed */
+    int fd;          /* -1: closed */
+    client_tls *tls; /* NULL in clear */
     bool open, wants_write;
     char *out, *in;
     size_t out_at, out_len, out_capacity, in_len, in_capacity;
 };
 
-/* "http://HOST:PORT"; HOST is a numeric address. Ends the program with a sentence on a bad URL. */
+/* "http://HOST:PORT" or "https://HOST:PORT"; HOST is a numeric address. Ends the program with a
+ * sentence on a bad URL. */
 void client_init(http_client *client, const char *url);
 
 /* Microseconds of the monotonic clock; milliseconds since the epoch. */

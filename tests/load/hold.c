@@ -4,7 +4,8 @@
  *   hold URL --pid SERVERPID [--waiters 10000] [--distinct 0|1] [--rounds 3] [--stats FILE]
  *        [--memory 0|1]
  *
- * Client and server take one descriptor a waiter each (ulimit -n). In this order:
+ * Client and server take one descriptor a waiter each (ulimit -n). Over TLS with a URL of https. In
+ * this order:
  *   1. memory per waiter: the server's Pss and Anonymous (/proc/PID/smaps_rollup) with all polls
  *      waiting, less what it had before the first connection. The polls count as waiting when the
  *      server has a descriptor for each and has used no CPU time for 200 ms.

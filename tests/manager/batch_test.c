@@ -90,6 +90,22 @@ Test(batch, record_leaves_with_its_group_and_others_stay)
     lp_batch_free(batch);
 }
 
+/* A group of more events than there are is all of them. */
+Test(batch, group_is_at_most_the_whole_batch)
+{
+    lp_batch *batch;
+    cr_assert_eq(lp_batch_new(&batch), LP_OK);
+    lp_batch_group(batch, 1);
+    add(batch, 101);
+    add(batch, 102);
+    lp_batch_group(batch, 5);
+    cr_assert_eq(batch->items[0].group, 0);
+    cr_assert_eq(batch->items[1].group, 1);
+    lp_batch_fail(batch, 1, LP_EINVAL, NULL);
+    check_failed(batch, "xx");
+    lp_batch_free(batch);
+}
+
 /* A batch may be handed to a store again, or to another one. */
 Test(batch, refusals_are_forgotten_before_the_next_hook)
 {

@@ -465,3 +465,25 @@ Test(subscribe, frees_events_that_were_retrieved)
     cr_assert_eq(world_stats(&world).events_bytes, 0);
     world_end(&world);
 }
+
+Test(subscribe, refuses_lists_that_are_null)
+{
+    test_world world;
+    lp_subscription *subscription;
+    world_init(&world);
+    world_start(&world);
+    lp_query query = query_all("a");
+    query.category_count = 1;
+    cr_assert_eq(
+        lp_subscribe(world.manager, &query, on_answer_that_keeps_nothing, NULL, &subscription),
+        LP_EINVAL);
+    query.category_count = 0;
+    query.prefix_count = 1;
+    cr_assert_eq(
+        lp_subscribe(world.manager, &query, on_answer_that_keeps_nothing, NULL, &subscription),
+        LP_EINVAL);
+    lp_publish_request request = LP_PUBLISH_REQUEST_INIT;
+    request.item_count = 2;
+    cr_assert_eq(lp_publish_all(world.manager, &request, NULL, NULL), LP_EINVAL);
+    world_end(&world);
+}

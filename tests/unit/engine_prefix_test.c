@@ -413,3 +413,54 @@ Test(engine_prefix, the_table_finds_the_prefixes_that_a_plain_search_finds)
     }
     subject_end(&s);
 }
+
+/* ---- very many categories ---------------------------------------------------------------------
+ */
+
+typedef struct reader {
+    lp__waiter waiter;
+    size_t answers, events;
+    uint64_t last;
+} reader;
+
+static void on_chunk(lp__waiter *waiter, const lp_answer *answer)
+{
+    reader *self = LP__CONTAINER(waiter, reader, waiter);
+    self->answers++;
+    for (size_t i = 0; i < answer->event_count; i++, self->events++) {
+        cr_assert_gt(lp_event_seq(answer->events[i]), self->last);
+        self->last = lp_event_seq(answer->events[i]);
+    }
+}
+
+/* Each answer looks at every category that has something: with small ones, catching up would take
+ * the square of the categories. */
+Test(engine_prefix, a_stream_over_very_many_categories_gets_larger_answers)
+{
+    enum { CATEGORIES = 8192, CHUNK_BYTES = 1024 };
+    subject s = subject_with_defaults();
+    s.options.categories_max = CATEGORIES;
+    subject_start(&s);
+    char name[32];
+    for (int i = 0; i < CATEGORIES; i++) {
+        snprintf(name, sizeof(name), "room/%d", i);
+        publish(&s, name);
+    }
+    reader self = {
+        .waiter = {.answer = on_chunk, .is_stream = true, .answer_bytes_max = CHUNK_BYTES}};
+    lp_query query = LP_QUERY_INIT;
+    query.prefixes = &room;
+    query.prefix_count = 1;
+    query.has_last_id = query.by_id = true;
+    query.last_id = lp_id_make(lp_seq_first(T0) - 1, 0);
+    cr_assert_eq(lp__engine_subscribe(s.engine, s.now, &query, 10000, &self.waiter), LP_OK);
+    for (int i = 0; i < CATEGORIES && self.events < CATEGORIES; i++) {
+        flush(&s);
+        cr_assert(i > 0 || self.events > CATEGORIES / 20);
+        lp__engine_continue(s.engine, s.now, 10000, &self.waiter);
+    }
+    cr_assert_eq(self.events, CATEGORIES);
+    cr_assert_gt(self.answers, 1);
+    lp__engine_cancel(s.engine, &self.waiter);
+    subject_end(&s);
+}

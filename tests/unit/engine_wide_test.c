@@ -1,5 +1,6 @@
 /* Polls over several categories: one cursor, one order. */
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <stdio.h>
 
 #include "subject.h"
@@ -393,5 +394,31 @@ Test(engine_wide, a_stream_over_several_goes_on_behind_what_it_was_told)
     }
     lp__engine_cancel(s.engine, &a.waiter);
     cr_assert_eq(stats_of(&s).interests, 0);
+    subject_end(&s);
+}
+
+/* They count once against interests_max: a stranger's poll takes no more memory than that says. */
+Test(engine_wide, names_given_twice_take_no_room)
+{
+    subject s = started();
+    asked one = widened(poll_from_now(&s, "n0"), 1);
+    for (size_t i = 0; i < NAMES_MAX; i++)
+        names[i] = names[0];
+    one.query.category_count = NAMES_MAX;
+    ask(&one);
+    cr_assert_eq(stats_of(&s).interests, 1);
+    cr_assert_eq(one.waiter.interests, &one.waiter.one);
+    asked three = one;
+    names[7] = lp_str_of("n1");
+    names[9] = lp_str_of("n2");
+    ask(&three);
+    cr_assert_eq(stats_of(&s).interests, 1 + 3);
+    cr_assert_lt(malloc_usable_size(three.waiter.interests), 8 * sizeof(lp__interest));
+    uint64_t seq = publish(&s, "n2");
+    pass_ms(&s, 1);
+    flush(&s);
+    cr_assert_eq(three.count, 1);
+    cr_assert_eq(three.seqs[0], seq);
+    cr_assert_eq(one.answers, 0);
     subject_end(&s);
 }

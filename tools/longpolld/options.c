@@ -257,6 +257,8 @@ int options_parse(int argc, char **argv, daemon_options *out)
         if (status >= 0)
             return status;
     }
+    if (out->http.publish_burst > 0 && out->http.publish_rate == 0)
+        return wrong("--publish-burst: means nothing without --publish-rate (give both)");
     if ((out->server.tls_chain == NULL) != (out->server.tls_key == NULL))
         return wrong("--tls-%s: is given without --tls-%s (https takes both)",
                      out->server.tls_chain != NULL ? "chain" : "key",
