@@ -52,7 +52,7 @@ Test(stream_resume, last_event_id_wins_over_the_urls_cursor)
 {
     harness_start(NULL);
     for (int i = 0; i < 4; i++) {
-        char data[8];
+        char data[16];
         snprintf(data, sizeof(data), "%d", i);
         publish("c", data);
     }

@@ -121,7 +121,7 @@ Test(tls_stream, begins_with_its_position_and_events_follow_in_order)
         cr_expect(strstr(text_of(conn), "\r\nContent-Type: text/event-stream\r\n"));
         cr_expect_eq(count(conn, "\nid: "), 1);
         for (int i = 0; i < 20; i++) {
-            char data[16], expected[32];
+            char data[32], expected[48];
             snprintf(data, sizeof(data), "{\"n\":%d}", i);
             snprintf(expected, sizeof(expected), "\"data\":%s,", data);
             harness_publish("c", data);
@@ -130,7 +130,7 @@ Test(tls_stream, begins_with_its_position_and_events_follow_in_order)
         cr_expect_eq(count(conn, "\ndata: {\"timestamp\":"), 20);
         const char *at = text_of(conn);
         for (int i = 0; i < 20 && at; i++) {
-            char expected[16];
+            char expected[32];
             snprintf(expected, sizeof(expected), "{\"n\":%d}", i);
             at = strstr(at, expected);
         }
