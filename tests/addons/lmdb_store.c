@@ -681,7 +681,7 @@ static void add_random_batch(model *kept, lp_batch *batch)
         lp_event_unref(event);
         kept->lives[kept->next++] = true;
     }
-    for (int i = 0; i < count + 1; i++) {
+    for (int i = 0; i < count + 1 && kept->oldest < kept->next; i++) {
         uint64_t n = kept->oldest + (uint64_t)rand_r(&kept->seed) % (kept->next - kept->oldest);
         bool is_retrieved = rand_r(&kept->seed) % 2 == 0;
         if (n + 60 > kept->next || !kept->lives[n])
