@@ -20,6 +20,10 @@ typedef struct lp__origins {
     bool any; /* "*" is among them */
 } lp__origins;
 
+_Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
+                   offsetof(lp_str, len) == offsetof(h2o_iovec_t, len),
+               "pieces are handed to libh2o as they are");
+
 /* The HTTP side of one manager. Counted: the manager holds it, and so does everything that may be
  * called by libh2o when the manager has been freed already (mounted handlers, servers, requests).
  */

@@ -211,10 +211,6 @@ static bool is_over(lp__stream *stream)
     return stream->ends || time_left(stream) == 0;
 }
 
-_Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
-                   offsetof(lp_str, len) == offsetof(h2o_iovec_t, len),
-               "pieces are handed to libh2o as they are");
-
 /* Only of what is not the last, libh2o tells that it has been written. */
 static void write_next(lp__stream *stream)
 {

@@ -99,10 +99,6 @@ static void send_body(lp__exchange *exchange, const lp_answer *answer, h2o_iovec
                       deletes ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
 }
 
-_Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
-                   offsetof(lp_str, len) == offsetof(h2o_iovec_t, len),
-               "pieces are handed to libh2o as they are");
-
 static void on_answer(lp__waiter *waiter, const lp_answer *answer)
 {
     lp__exchange *exchange = LP__CONTAINER(waiter, lp__exchange, waiter);
