@@ -1,8 +1,9 @@
 /* on_publish: one batch, all of it or nothing. */
 #include "inside.h"
 
-/* What is not known to be on disk is kept in memory up to here. */
-#define KEPT_MAX ((uint64_t)8 << 20)
+/* What is not known to be on disk is kept in memory up to here: as much as a segment, so that a
+ * sync that was not due yet comes with the segment's own. */
+#define KEPT_MAX ((uint64_t)16 << 20)
 /* So much at a time the kernel is asked to write early, so that the sync has less to wait for. */
 #define WRITEBACK_BYTES ((uint64_t)1 << 20)
 

@@ -5,12 +5,15 @@
 
 /* Larger events are refused: a reader has to hold a record in memory. */
 #define EVENT_MAX ((size_t)1 << 30)
+/* More than this is only needed while much is unsynced. */
+#define BUFFER_LARGE ((size_t)2 << 20)
+#define BUFFER_MIN   ((size_t)64 << 10)
 
 int lp__journal_reserve(lp__journal *journal, size_t len)
 {
     if (len <= journal->buffer_capacity)
         return LP_OK;
-    size_t capacity = journal->buffer_capacity == 0 ? 65536 : journal->buffer_capacity;
+    size_t capacity = journal->buffer_capacity == 0 ? BUFFER_MIN : journal->buffer_capacity;
     while (capacity < len)
         capacity += capacity / 2;
     uint8_t *buffer = realloc(journal->buffer, capacity);
@@ -19,6 +22,17 @@ int lp__journal_reserve(lp__journal *journal, size_t len)
     journal->buffer = buffer;
     journal->buffer_capacity = capacity;
     return LP_OK;
+}
+
+void lp__journal_give_back(lp__journal *journal)
+{
+    if (journal->kept > 0 || journal->buffer_capacity <= BUFFER_LARGE)
+        return;
+    uint8_t *buffer = realloc(journal->buffer, BUFFER_MIN);
+    if (buffer == NULL)
+        return;
+    journal->buffer = buffer;
+    journal->buffer_capacity = BUFFER_MIN;
 }
 
 /* Where the batch is written, and what its commit record will say. */
@@ -62,12 +76,23 @@ static void refuse_events(lp_batch *batch, uint64_t last)
     }
 }
 
+/* Events were written by another thread a while ago: the processor is told of the next ones early.
+ */
+static void look_ahead(const lp_batch *batch, size_t i)
+{
+    enum { AHEAD = 4, LINE = 64, LINES = 5 };
+    const char *event = (const char *)lp_batch_event(batch, i + AHEAD);
+    for (size_t line = 0; event != NULL && line < LINES; line++)
+        __builtin_prefetch(event + line * LINE);
+}
+
 /* `*last` gets the last sequence number. */
 static int encode_events(struct encoder *encoder, const lp_batch *batch, uint64_t *last)
 {
     for (size_t i = 0, n = lp_batch_event_count(batch); i < n; i++) {
         if (lp_batch_failed(batch, i))
             continue;
+        look_ahead(batch, i);
         const lp_event *event = lp_batch_event(batch, i);
         lp_id id = lp_event_id(event);
         lp_str category = lp_event_category(event), data = lp_event_data(event);

@@ -127,6 +127,7 @@ void lp__journal_account_all(lp__journal *journal, lp__segment *segment, const u
 /* ---- encode.c -------------------------------------------------------------------------------- */
 
 int lp__journal_reserve(lp__journal *journal, size_t len); /* room in `buffer`; LP_ENOMEM */
+void lp__journal_give_back(lp__journal *journal);          /* what a burst has left of it */
 /* Writes a batch behind what is kept in `buffer`; `*len` gets its size, 0 when nothing of it needs
  * to be kept. LP_ENOMEM. */
 int lp__journal_encode(lp__journal *journal, lp_batch *batch, uint32_t number, uint32_t seed,

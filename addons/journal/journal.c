@@ -71,8 +71,11 @@ static int sync_if_due(lp__journal *journal, int64_t now_us, int64_t *delay_ms)
     *delay_ms = -1;
     if (journal->due_us == 0)
         return LP_OK;
-    if (now_us >= journal->due_us)
-        return lp__active_sync(journal);
+    if (now_us >= journal->due_us) {
+        int status = lp__active_sync(journal);
+        lp__journal_give_back(journal);
+        return status;
+    }
     *delay_ms = (journal->due_us - now_us + 999) / 1000;
     return LP_OK;
 }

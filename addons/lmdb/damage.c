@@ -100,7 +100,9 @@ static bool is_event(const lp__row *row)
 static bool is_horizon(const lp__row *row)
 {
     lp_horizon horizon;
-    return lp__lmdb_horizon_decode(row, &horizon);
+    lp_str list;
+    return lp__lmdb_is_list(row) ? lp__lmdb_list_decode(row, &list)
+                                 : lp__lmdb_horizon_decode(row, &horizon);
 }
 
 static bool is_key(const lp__row *row)

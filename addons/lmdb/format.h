@@ -9,7 +9,7 @@
 
 #include <longpoll/addon.h>
 
-enum { LP__LMDB_FORMAT_VERSION = 1 };
+enum { LP__LMDB_FORMAT_VERSION = 2 };
 
 #define LP__NAME_PREFIX   "longpoll."
 #define LP__META_NAME     "longpoll.meta"
@@ -22,7 +22,8 @@ typedef enum lp__row_type {
     LP__ROW_META = 1,
     LP__ROW_EVENT = 2,
     LP__ROW_HORIZON = 3,
-    LP__ROW_KEY = 4
+    LP__ROW_KEY = 4,
+    LP__ROW_LIST = 5
 } lp__row_type;
 
 /* A row as it lies in the file. Borrowed. */
@@ -77,6 +78,20 @@ uint64_t lp__lmdb_category_hash(uint64_t seed, lp_str category);
 /* Returns the size of the value. */
 size_t lp__lmdb_horizon_encode(lp_str category, uint64_t seq, const uint8_t *key, uint8_t *out);
 bool lp__lmdb_horizon_decode(const lp__row *row, lp_horizon *out);
+
+/* ---- lists of horizons ----------------------------------------------------------------------- */
+
+/* In the tree of horizons, behind all of them: eight bytes of ones, and a number. */
+#define LP__LIST_KEY 16
+/* Of a value: the checksum, and entries. Two of them fit a page. */
+#define LP__LIST_FIXED 4
+#define LP__LIST_SIZE  1960
+
+void lp__lmdb_list_key(uint64_t number, uint8_t *out);
+uint64_t lp__lmdb_list_number(const uint8_t *key);
+bool lp__lmdb_is_list(const lp__row *row); /* by its key */
+/* `out`: the entries. */
+bool lp__lmdb_list_decode(const lp__row *row, lp_str *out);
 
 /* ---- idempotency keys ------------------------------------------------------------------------ */
 

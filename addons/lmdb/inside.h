@@ -9,6 +9,7 @@
 #include <lmdb.h>
 
 #include "../shared/dead.h"
+#include "../shared/lists.h"
 #include "format.h"
 #include "image.h"
 #include "lmdb_private.h"
@@ -64,6 +65,9 @@ typedef struct lp__lmdb {
     lp__dead dead, doomed;
     uint64_t oldest_dead, oldest_doomed; /* or younger than that; UINT64_MAX: none */
     uint64_t untold; /* rows that replay passed over, and no batch has told as removed yet */
+
+    lp__lists lists;                /* of horizons, in the tree of these */
+    uint64_t first_list, next_list; /* their numbers */
 
     uint64_t damaged_records, set_aside, compactions;
     char problem[400]; /* of what failed last */
@@ -129,6 +133,8 @@ int lp__lmdb_damage_repair(lp__lmdb *lmdb, MDB_txn *txn);
 /* ---- publish.c, trim.c ----------------------------------------------------------------------- */
 
 int lp__lmdb_publish(lp__lmdb *lmdb, lp_batch *batch);
+/* By a cursor of the tree of horizons. A code of LMDB. */
+int lp__lmdb_horizon_put(lp__lmdb *lmdb, MDB_cursor *cursor, const lp_horizon *horizon);
 
 /* What one transaction deleted. */
 typedef struct lp__trimmed {
@@ -161,6 +167,19 @@ void lp__lmdb_trim_done(lp__lmdb *lmdb, const lp__trimmed *trimmed);
 int lp__lmdb_trim_step(lp__lmdb *lmdb, size_t max, bool *more);
 /* Deletes the events `seqs`, which rise. A code of LMDB. */
 int lp__lmdb_trim_events(lp__lmdb *lmdb, MDB_txn *txn, const uint64_t *seqs, size_t count);
+
+/* ---- lists.c: lists of horizons -------------------------------------------------------------- */
+
+/* Whether the horizons of a batch go into lists. */
+bool lp__lmdb_lists_suit(const lp__lmdb *lmdb, const lp_batch *batch);
+/* Writes them, but the floor, from list `*number` on. A code of LMDB. */
+int lp__lmdb_lists_put(MDB_cursor *cursor, const lp_batch *batch, uint64_t *number);
+/* Gives the newest of each category a row of its own, and deletes the lists. `*is_below_floor`: a
+ * sweep may find some of these. A code of LMDB. */
+int lp__lmdb_lists_empty(lp__lmdb *lmdb, MDB_cursor *cursor, bool *is_below_floor);
+void lp__lmdb_lists_emptied(lp__lmdb *lmdb, bool is_below_floor); /* after its commit */
+/* Whether there is something to empty, and room for it. */
+bool lp__lmdb_lists_can_empty(const lp__lmdb *lmdb);
 
 /* ---- space.c: space held back on the disk ---------------------------------------------------- */
 

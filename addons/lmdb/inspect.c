@@ -29,8 +29,11 @@ static int see_event(void *ctx, const lp__row *row, bool is_tree)
 static int see_horizon(void *ctx, const lp__row *row, bool is_tree)
 {
     lp_horizon horizon;
+    lp_str list;
     (void)is_tree;
-    return lp__lmdb_horizon_decode(row, &horizon) ? LP_OK : damaged_row(ctx);
+    bool is_good = lp__lmdb_is_list(row) ? lp__lmdb_list_decode(row, &list)
+                                         : lp__lmdb_horizon_decode(row, &horizon);
+    return is_good ? LP_OK : damaged_row(ctx);
 }
 
 static int see_key(void *ctx, const lp__row *row, bool is_tree)
@@ -72,6 +75,35 @@ static int check(struct inspection *inspection, lp__image *image)
     return LP_OK;
 }
 
+/* ---- figures --------------------------------------------------------------------------------- */
+
+struct tally {
+    const lp__categories *listed;
+    uint64_t lists, both; /* rows of lists, and of categories that are in one */
+};
+
+static int tally_horizon(void *ctx, const lp__row *row, bool is_tree)
+{
+    struct tally *tally = ctx;
+    lp_horizon horizon;
+    (void)is_tree;
+    if (lp__lmdb_is_list(row))
+        tally->lists++;
+    else if (lp__lmdb_horizon_decode(row, &horizon))
+        tally->both += lp__categories_find(tally->listed, horizon.category) != 0;
+    return LP_OK;
+}
+
+static uint64_t count_horizons(const lp__lmdb *lmdb, lp__image *image)
+{
+    struct tally tally = {.listed = &lmdb->lists.newest};
+    if (!image->has_rows)
+        return 0;
+    if (lmdb->lists.entries > 0)
+        lp__lmdb_image_walk(image, &image->horizons, tally_horizon, &tally);
+    return image->horizons.entries - tally.lists + tally.listed->count - tally.both;
+}
+
 static void tell(lp__lmdb *lmdb, lp_report *report, lp__image *image)
 {
     static const char *const levels[] = {"interval", "always", "never"};
@@ -94,7 +126,7 @@ static void tell(lp__lmdb *lmdb, lp_report *report, lp__image *image)
     lp_report_number(report, "free_pages", image->free_pages);
     lp_report_number(report, "events", living);
     lp_report_number(report, "dead_events", entries - living);
-    lp_report_number(report, "horizons", image->has_rows ? image->horizons.entries : 0);
+    lp_report_number(report, "horizons", count_horizons(lmdb, image));
     lp_report_number(report, "idempotency_keys", image->has_rows ? image->keys.entries : 0);
     lp_report_number(report, "highest", lmdb->meta.highest);
     lp_report_number(report, "damaged_records", lmdb->damaged_records);

@@ -132,7 +132,8 @@ static int trim_if_quiet(lp__lmdb *lmdb, int64_t now_ms, int64_t until_ms, int64
 {
     *delay_ms = -1;
     bool sweeps = lmdb->sweep_wanted && lmdb->meta.floor != 0 && lmdb->untold == 0;
-    if (lp__lmdb_trim_dead_count(lmdb) == 0 && !sweeps && !lmdb->keys_wanted)
+    if (lp__lmdb_trim_dead_count(lmdb) == 0 && !sweeps && !lmdb->keys_wanted &&
+        !lp__lmdb_lists_can_empty(lmdb))
         return LP_OK;
     if (now_ms < lmdb->batch_ms + QUIET_MS) {
         *delay_ms = lmdb->batch_ms + QUIET_MS - now_ms;
@@ -251,6 +252,7 @@ static void destroy(lp_addon *self)
     lp__dead_free(&lmdb->dead);
     lp__dead_free(&lmdb->doomed);
     lp__dead_free(&lmdb->refused);
+    lp__lists_forget(&lmdb->lists);
     free(lmdb->path);
     free(lmdb);
 }

@@ -19,7 +19,10 @@ struct publishing {
     uint64_t last_seq;
     uint64_t sweep_below; /* horizons from here on may be needed for what it removes */
     size_t events;
-    uint64_t rows; /* of events, with those that are dead */
+    uint64_t rows;                 /* of events, with those that are dead */
+    bool has_lists, empties_lists; /* its horizons are in lists; those before were emptied */
+    bool is_below_floor;           /* a horizon that got a row by that */
+    uint64_t next_list;
     lp__trimmed trimmed;
 };
 
@@ -149,7 +152,7 @@ static int put_events(lp__lmdb *lmdb, MDB_txn *txn, struct publishing *publishin
 }
 
 /* Goes to the category's own row, or behind those of others with its hash. */
-static int put_horizon(lp__lmdb *lmdb, MDB_cursor *cursor, const lp_horizon *horizon)
+int lp__lmdb_horizon_put(lp__lmdb *lmdb, MDB_cursor *cursor, const lp_horizon *horizon)
 {
     uint8_t bytes[LP__SEQ_KEY], row_bytes[LP__HORIZON_MAX];
     uint64_t hash = lp__lmdb_category_hash(lmdb->meta.seed, horizon->category);
@@ -180,6 +183,16 @@ static int put_horizon(lp__lmdb *lmdb, MDB_cursor *cursor, const lp_horizon *hor
     }
 }
 
+static int put_lists(lp__lmdb *lmdb, MDB_cursor *cursor, struct publishing *publishing)
+{
+    int code = 0;
+    publishing->empties_lists = lp__lists_are_due(&lmdb->lists);
+    publishing->next_list = lmdb->next_list;
+    if (publishing->empties_lists)
+        code = lp__lmdb_lists_empty(lmdb, cursor, &publishing->is_below_floor);
+    return code == 0 ? lp__lmdb_lists_put(cursor, publishing->batch, &publishing->next_list) : code;
+}
+
 static int put_horizons(lp__lmdb *lmdb, MDB_txn *txn, struct publishing *publishing)
 {
     const lp_batch *batch = publishing->batch;
@@ -190,11 +203,13 @@ static int put_horizons(lp__lmdb *lmdb, MDB_txn *txn, struct publishing *publish
     int code = mdb_cursor_open(txn, lmdb->horizons, &cursor);
     if (code != 0)
         return code;
+    if (publishing->has_lists)
+        code = put_lists(lmdb, cursor, publishing);
     for (size_t i = 0; code == 0 && i < count; i++) {
         lp_horizon horizon = lp_batch_horizon(batch, i);
-        if (horizon.category.len != 0)
-            code = put_horizon(lmdb, cursor, &horizon);
-        else if (horizon.seq > publishing->meta.floor)
+        if (horizon.category.len != 0 && !publishing->has_lists)
+            code = lp__lmdb_horizon_put(lmdb, cursor, &horizon);
+        else if (horizon.category.len == 0 && horizon.seq > publishing->meta.floor)
             publishing->meta.floor = horizon.seq;
     }
     mdb_cursor_close(cursor);
@@ -227,6 +242,8 @@ static int put_batch(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
     publishing->last_seq = lmdb->last_seq;
     publishing->trimmed = (lp__trimmed){0};
     publishing->events = 0;
+    publishing->has_lists = lp__lmdb_lists_suit(lmdb, batch);
+    publishing->empties_lists = publishing->is_below_floor = false;
     int code = 0;
     if (publishing->has_floor && lmdb->has_damage)
         code = lp__lmdb_damage_repair(lmdb, txn);
@@ -276,8 +293,19 @@ static void forget_removed(lp__lmdb *lmdb, const lp_batch *batch)
     }
 }
 
+static void account_lists(lp__lmdb *lmdb, const struct publishing *publishing)
+{
+    if (publishing->empties_lists)
+        lp__lmdb_lists_emptied(lmdb, publishing->is_below_floor);
+    if (publishing->has_lists) {
+        lp__lists_note_batch(&lmdb->lists, publishing->batch);
+        lmdb->next_list = publishing->next_list;
+    }
+}
+
 static void account(lp__lmdb *lmdb, const struct publishing *publishing)
 {
+    account_lists(lmdb, publishing);
     if (publishing->meta.floor > lmdb->meta.floor)
         lp__lmdb_trim_want_sweep(lmdb);
     lmdb->meta = publishing->meta;

@@ -125,11 +125,39 @@ static int push_event(void *ctx, const lp__row *row, bool is_tree)
     return status;
 }
 
+static int push_listed(void *ctx, lp_str category, uint64_t seq)
+{
+    struct pusher *pusher = ctx;
+    const lp_horizon horizon = {category, seq};
+    int status = lp_replay_horizon(pusher->replay, category, seq);
+    if (status < 0)
+        return status;
+    lp__lists_note(&pusher->lmdb->lists, category, seq);
+    return note_horizon(pusher, &horizon);
+}
+
+/* Lists come in the order of their numbers. */
+static int push_list(struct pusher *pusher, const lp__row *row)
+{
+    lp__lmdb *lmdb = pusher->lmdb;
+    lp_str list;
+    if (!lp__lmdb_list_decode(row, &list))
+        return set_row_aside(pusher, LP__KIND_HORIZON, row);
+    if (lmdb->lists.entries == 0)
+        lmdb->first_list = lp__lmdb_list_number(row->key);
+    lmdb->next_list = lp__lmdb_list_number(row->key) + 1;
+    int status = lp__list_read(list, push_listed, pusher);
+    return is_refused(status) || status == LP_EDAMAGED ? refuse_row(pusher, LP__KIND_HORIZON, row)
+                                                       : status;
+}
+
 static int push_horizon(void *ctx, const lp__row *row, bool is_tree)
 {
     struct pusher *pusher = ctx;
     lp_horizon horizon;
     (void)is_tree;
+    if (lp__lmdb_is_list(row))
+        return push_list(pusher, row);
     if (!lp__lmdb_horizon_decode(row, &horizon))
         return set_row_aside(pusher, LP__KIND_HORIZON, row);
     int status = lp_replay_horizon(pusher->replay, horizon.category, horizon.seq);

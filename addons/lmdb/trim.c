@@ -28,24 +28,42 @@ size_t lp__lmdb_trim_dead_count(const lp__lmdb *lmdb)
     return lmdb->dead.count + lmdb->doomed.count;
 }
 
+static int delete_event(MDB_cursor *cursor, uint64_t seq)
+{
+    uint8_t bytes[LP__SEQ_KEY];
+    lp__lmdb_seq_encode(seq, bytes);
+    MDB_val key = {sizeof(bytes), bytes}, value;
+    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET);
+    if (code == 0)
+        code = mdb_cursor_del(cursor, 0);
+    return code != MDB_NOTFOUND ? code : 0; /* never kept, or deleted already */
+}
+
+/* LMDB fills a page that is less than a quarter full from its neighbour, row by row: deleted one
+ * after the other, most rows would first be moved. So a few pages at a time are thinned out before
+ * the rest of their rows goes. A few, because LMDB uses the copies of pages that became empty for
+ * the next ones. */
+static int delete_group(MDB_cursor *cursor, const uint64_t *seqs, size_t count)
+{
+    enum { LAST = 3 }; /* one of so many rows goes last */
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < count; i++)
+        if (i % LAST != 0)
+            code = delete_event(cursor, seqs[i]);
+    for (size_t i = 0; code == 0 && i < count; i += LAST)
+        code = delete_event(cursor, seqs[i]);
+    return code;
+}
+
 int lp__lmdb_trim_events(lp__lmdb *lmdb, MDB_txn *txn, const uint64_t *seqs, size_t count)
 {
+    enum { GROUP = 96 };
     MDB_cursor *cursor;
     int code = mdb_cursor_open(txn, lmdb->events, &cursor);
     if (code != 0)
         return code;
-    for (size_t i = 0; i < count; i++) {
-        uint8_t bytes[LP__SEQ_KEY];
-        lp__lmdb_seq_encode(seqs[i], bytes);
-        MDB_val key = {sizeof(bytes), bytes}, value;
-        code = mdb_cursor_get(cursor, &key, &value, MDB_SET);
-        if (code == 0)
-            code = mdb_cursor_del(cursor, 0);
-        if (code == MDB_NOTFOUND)
-            code = 0; /* never kept, or deleted already */
-        if (code != 0)
-            break;
-    }
+    for (size_t i = 0; code == 0 && i < count; i += GROUP)
+        code = delete_group(cursor, seqs + i, count - i < GROUP ? count - i : GROUP);
     mdb_cursor_close(cursor);
     return code;
 }
@@ -154,14 +172,30 @@ void lp__lmdb_trim_done(lp__lmdb *lmdb, const lp__trimmed *trimmed)
 
 struct step {
     size_t max;
+    bool empties_lists, is_below_floor;
     lp__trimmed out;
 };
+
+static int empty_lists(lp__lmdb *lmdb, MDB_txn *txn, struct step *step)
+{
+    MDB_cursor *cursor;
+    int code = mdb_cursor_open(txn, lmdb->horizons, &cursor);
+    if (code != 0)
+        return code;
+    code = lp__lmdb_lists_empty(lmdb, cursor, &step->is_below_floor);
+    mdb_cursor_close(cursor);
+    return code;
+}
 
 static int trim(lp__lmdb *lmdb, MDB_txn *txn, void *ctx)
 {
     struct step *step = ctx;
     step->out = (lp__trimmed){0};
+    step->empties_lists = step->max >= LP__TRIM_ROWS && lp__lmdb_lists_can_empty(lmdb);
+    step->is_below_floor = false;
     int code = lp__lmdb_trim_doomed(lmdb, txn, step->max, &step->out);
+    if (code == 0 && step->empties_lists)
+        code = empty_lists(lmdb, txn, step);
     if (code == 0)
         code = lp__lmdb_trim_keys(lmdb, txn, step->max, &step->out);
     return code == 0 ? lp__lmdb_trim_horizons(lmdb, txn, step->max, UINT64_MAX, &step->out) : code;
@@ -176,7 +210,9 @@ int lp__lmdb_trim_step(lp__lmdb *lmdb, size_t max, bool *more)
     if (status != LP_OK)
         return status;
     lp__lmdb_trim_done(lmdb, &step.out);
-    *more = lp__lmdb_trim_dead_count(lmdb) > 0 || lmdb->keys_wanted ||
+    if (step.empties_lists)
+        lp__lmdb_lists_emptied(lmdb, step.is_below_floor);
+    *more = step.is_below_floor || lp__lmdb_trim_dead_count(lmdb) > 0 || lmdb->keys_wanted ||
             (step.out.has_swept && lmdb->sweep_wanted);
     return LP_OK;
 }

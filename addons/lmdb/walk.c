@@ -112,20 +112,20 @@ struct node {
     uint16_t flags;
 };
 
-static bool read_node(const lp__image *image, const uint8_t *page, uint16_t at, bool is_leaf,
-                      struct node *out)
+static inline bool read_node(const lp__image *image, const uint8_t *page, uint16_t at, bool is_leaf,
+                             struct node *out)
 {
     if ((at & 1) != 0 || at + (size_t)NODE_HEADER > image->page_size)
         return false;
     size_t room = image->page_size - at;
     const uint8_t *node = page + at;
-    uint64_t low = get16(node), high = get16(node + 2);
-    out->flags = get16(node + 4);
-    out->row.key_len = get16(node + 6);
+    uint64_t header = get64(node); /* two halves of a size, flags, the size of the key: 16 bits */
+    out->flags = (uint16_t)(header >> 32);
+    out->row.key_len = (size_t)(header >> 48);
     out->row.key = node + NODE_HEADER;
     out->row.value = node + NODE_HEADER + out->row.key_len;
-    out->child = low | high << 16 | (uint64_t)out->flags << 32;
-    out->row.value_len = (size_t)(low | high << 16);
+    out->child = header & UINT64_C(0xffffffffffff);
+    out->row.value_len = (size_t)(header & UINT32_MAX);
     uint64_t size = NODE_HEADER + out->row.key_len;
     if (is_leaf)
         size += (out->flags & NODE_BIG) != 0 ? 8 : out->row.value_len;
@@ -172,8 +172,6 @@ static int check_nodes(lp__image *image, const uint8_t *page, unsigned count, bo
     uint64_t number = get64(page);
     uint32_t upper = get16(page + PAGE_UPPER_AT), end = (uint32_t)image->page_size, sum = 0;
     bool is_row = true;
-    for (unsigned i = 0; i < count; i++)
-        __builtin_prefetch(page + get16(page + PAGE_HEADER + 2 * i));
     for (unsigned i = 0; i < count; i++) {
         struct node node;
         uint16_t at = get16(page + PAGE_HEADER + 2 * i);
@@ -213,26 +211,38 @@ static int visit_leaf(struct walk *walk, const uint8_t *page, unsigned count)
 
 static int walk_page(struct walk *walk, uint64_t number, unsigned depth);
 
+/* The page that child `i` is; NULL: it is not in the file. */
+static const uint8_t *peek_child(const lp__image *image, const uint8_t *page, unsigned i)
+{
+    struct node node = {.child = UINT64_MAX};
+    read_node(image, page, get16(page + PAGE_HEADER + 2 * i), false, &node);
+    return node.child < image->size / image->page_size ? image->base + node.child * image->page_size
+                                                       : NULL;
+}
+
 /* The walk waits for nothing but memory, and nodes lie in falling order, which processors do not
- * foresee: so a page is asked for while the one before it is read. (GCC drops the prefetches when
- * they are a function of their own.) */
+ * foresee: so a page is asked for while the one before it is read, and for the check, which looks
+ * at little of each, the bounds of a page while the one two before it is. (GCC drops a loop of
+ * prefetches that is a function of its own.) */
 static int walk_children(struct walk *walk, const uint8_t *page, unsigned count, unsigned depth)
 {
-    enum { CACHE_LINE = 64 };
+    enum { CACHE_LINE = 64, NODES_MAX = 64 };
     const lp__image *image = walk->image;
+    const uint8_t *next = NULL, *after = count > 1 ? peek_child(image, page, 1) : NULL;
     int status = LP_OK;
-    struct node node, next;
-    read_node(image, page, get16(page + PAGE_HEADER), false, &next);
     for (unsigned i = 0; status == LP_OK && i < count; i++) {
-        node = next;
-        if (i + 1 < count)
-            read_node(image, page, get16(page + PAGE_HEADER + 2 * (i + 1)), false, &next);
-        if (next.child < image->size / image->page_size) {
-            const uint8_t *at = image->base + next.child * image->page_size;
-            size_t len = image->is_checked ? image->page_size : 2 * CACHE_LINE;
-            for (size_t line = 0; line < len; line += CACHE_LINE)
-                __builtin_prefetch(at + line);
-        }
+        struct node node = {.child = UINT64_MAX};
+        read_node(image, page, get16(page + PAGE_HEADER + 2 * i), false, &node);
+        next = after;
+        after = i + 2 < count ? peek_child(image, page, i + 2) : NULL;
+        if (!image->is_checked && after != NULL)
+            __builtin_prefetch(after);
+        unsigned nodes = next != NULL && !image->is_checked ? get16(next + PAGE_LOWER_AT) / 2 : 0;
+        for (unsigned n = PAGE_HEADER / 2; n < nodes && n < NODES_MAX; n++)
+            __builtin_prefetch(next + (get16(next + 2 * n) & (image->page_size - 1)));
+        for (size_t line = 0; next != NULL && image->is_checked && line < image->page_size;
+             line += CACHE_LINE)
+            __builtin_prefetch(next + line);
         status = walk_page(walk, node.child, depth + 1);
     }
     return status;

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "crc32c_table.h"
 
 static uint64_t load_le64(const uint8_t *at)
@@ -33,21 +37,55 @@ uint32_t lp__crc32c_software(uint32_t crc, const void *data, size_t len)
 
 #if defined(__x86_64__)
 
+enum { RUN_WORDS_MAX = 32, RUN_WORDS_MIN = 4 }; /* less is as fast in one go */
+
 bool lp__crc32c_has_hardware(void)
 {
-    return __builtin_cpu_supports("sse4.2");
+    return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul");
 }
 
-__attribute__((target("sse4.2"))) static uint32_t hardware(uint32_t crc, const void *data,
-                                                           size_t len)
+/* The remainder of 64 bits that stand for the CRC moved over `words` words of zeros. */
+__attribute__((target("sse4.2,pclmul"))) static uint64_t moved(uint64_t crc, size_t words)
+{
+    __m128i product = _mm_clmulepi64_si128(_mm_cvtsi64_si128((int64_t)crc),
+                                           _mm_cvtsi32_si128((int)lp__crc32c_shift[words - 1]), 0);
+    return (uint64_t)_mm_cvtsi128_si64(product);
+}
+
+/* Three runs of `words` words at once: the instruction can begin each cycle and takes three. What
+ * the first two gave is moved to the end of the third, where its last word takes it in. */
+__attribute__((target("sse4.2,pclmul"))) static uint64_t three_runs(uint64_t first,
+                                                                    const uint8_t *at, size_t words)
+{
+    uint64_t second = 0, third = 0;
+    size_t run = 8 * words, last = run - 8;
+    for (size_t i = 0; i < last; i += 8) {
+        first = _mm_crc32_u64(first, load_le64(at + i));
+        second = _mm_crc32_u64(second, load_le64(at + run + i));
+        third = _mm_crc32_u64(third, load_le64(at + 2 * run + i));
+    }
+    first = _mm_crc32_u64(first, load_le64(at + last));
+    second = _mm_crc32_u64(second, load_le64(at + run + last));
+    uint64_t word = load_le64(at + 2 * run + last);
+    return _mm_crc32_u64(third, word ^ moved(first, 2 * words) ^ moved(second, words));
+}
+
+__attribute__((target("sse4.2,pclmul"))) static uint32_t hardware(uint32_t crc, const void *data,
+                                                                  size_t len)
 {
     const uint8_t *at = data;
     uint64_t state = (uint32_t)~crc;
+    while (len >= 3 * 8 * RUN_WORDS_MIN) {
+        size_t words = len / (3 * 8) < RUN_WORDS_MAX ? len / (3 * 8) : RUN_WORDS_MAX;
+        state = three_runs(state, at, words);
+        at += 3 * 8 * words;
+        len -= 3 * 8 * words;
+    }
     for (; len >= 8; at += 8, len -= 8)
-        state = __builtin_ia32_crc32di(state, load_le64(at));
+        state = _mm_crc32_u64(state, load_le64(at));
     uint32_t rest = (uint32_t)state;
     for (; len > 0; at++, len--)
-        rest = __builtin_ia32_crc32qi(rest, *at);
+        rest = _mm_crc32_u8(rest, *at);
     return ~rest;
 }
 

@@ -1,11 +1,13 @@
-/* Tables of CRC32C for slicing-by-8: [0][i] is the CRC of the byte i, [k][i] that of the byte i
- * followed by k zero bytes (without inversion). A test computes them anew. */
+/* Tables of CRC32C. A test computes them anew. */
 #ifndef LP_CRC32C_TABLE_H
 #define LP_CRC32C_TABLE_H
 
 #include <stdint.h>
 
 /* clang-format off */
+
+/* For slicing-by-8: [0][i] is the CRC of the byte i, [k][i] that of the byte i followed by k zero
+ * bytes (without inversion). */
 static const uint32_t lp__crc32c_table[8][256] = {
     {
     0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
@@ -279,6 +281,20 @@ static const uint32_t lp__crc32c_table[8][256] = {
     0xa777317b, 0xee4b4c5c, 0x350fcb35, 0x7c33b612, 0x866ab316, 0xcf56ce31, 0x14124958, 0x5d2e347f,
     0xe54c35a1, 0xac704886, 0x7734cfef, 0x3e08b2c8, 0xc451b7cc, 0x8d6dcaeb, 0x56294d82, 0x1f1530a5,
     },
+};
+
+/* [i] moves a CRC over i + 1 words of eight zero bytes: x to the power 64 * (i + 1) - 33, modulo the
+ * polynomial. (The product of two reflected numbers is short of one x, and the instruction that
+ * brings it back to 32 bits puts 32 to it.) */
+static const uint32_t lp__crc32c_shift[64] = {
+    0x00000001, 0x493c7d27, 0xf20c0dfe, 0xba4fc28e, 0x3da6d0cb, 0xddc0152b, 0x1c291d04, 0x9e4addf8,
+    0x740eef02, 0x39d3b296, 0x083a6eec, 0x0715ce53, 0xc49f4f67, 0x47db8317, 0x2ad91c30, 0x0d3b6092,
+    0x6992cea2, 0xc96cfdc0, 0x7e908048, 0x878a92a7, 0x1b3d8f29, 0xdaece73e, 0xf1d0f55e, 0xab7aff2a,
+    0xa87ab8a8, 0x2162d385, 0x8462d800, 0x83348832, 0x71d111a8, 0x299847d5, 0xffd852c6, 0xb9e02b86,
+    0xdcb17aa4, 0x18b33a4e, 0xf37c5aee, 0xb6dd949b, 0x6051d5a2, 0x78d9ccb7, 0x18b0d4ff, 0xbac2fd7b,
+    0x21f3d99c, 0xa60ce07b, 0x8f158014, 0xce7f39f4, 0xa00457f7, 0x61d82e56, 0x8d6d2c43, 0xd270f1a2,
+    0x00ac29cf, 0xc619809d, 0xe9adf796, 0x2b3cac5d, 0x96638b34, 0x65863b64, 0xe0e9f351, 0x1b03397f,
+    0x9af01f2d, 0xebb883bd, 0x2cff42cf, 0xb3e32c28, 0x88f25a3a, 0x064f7f26, 0x4e36f0b0, 0xdd7e3b0c,
 };
 /* clang-format on */
 

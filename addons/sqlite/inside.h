@@ -7,10 +7,11 @@
 #include <stdio.h>
 
 #include "../shared/dead.h"
+#include "../shared/lists.h"
 #include "sqlite_private.h"
 
 #define LP__SQLITE_APPLICATION_ID 0x6c70636c
-#define LP__SQLITE_VERSION        1
+#define LP__SQLITE_VERSION        2
 #define LP__SQLITE_PATH_MAX       4096
 /* A path with what is put behind it: ".damaged-123-wal". */
 #define LP__SQLITE_NAME_MAX (LP__SQLITE_PATH_MAX + 64)
@@ -19,9 +20,23 @@
 /* After so many keys that came, old ones are looked for in the transaction of a batch. */
 #define LP__SQLITE_KEYS 512
 /* From this many pages in the write-ahead log on it is checkpointed after a commit. */
-#define LP__SQLITE_WAL_PAGES 1000
+#define LP__SQLITE_WAL_PAGES 2000
 /* How long a lock of another program is waited for. */
 #define LP__SQLITE_BUSY_MS 3000
+
+/* Events that one statement inserts; what is left of a batch goes one by one. OR FAIL spares SQLite
+ * the copy of pages that would take back the rows before one that fails: all of it is rolled back.
+ */
+#define LP__SQLITE_ROWS   16
+#define LP__SQLITE_ROW    "(?, ?, ?, ?, ?)"
+#define LP__SQLITE_4_ROWS LP__SQLITE_ROW "," LP__SQLITE_ROW "," LP__SQLITE_ROW "," LP__SQLITE_ROW
+#define LP__SQLITE_16_ROWS                                                                         \
+    LP__SQLITE_4_ROWS "," LP__SQLITE_4_ROWS "," LP__SQLITE_4_ROWS "," LP__SQLITE_4_ROWS
+
+/* Of a category that may have a higher one. */
+#define LP__SQLITE_RAISE                                                                           \
+    "INSERT INTO horizon VALUES (?1, ?2, ?3) ON CONFLICT (category) DO UPDATE "                    \
+    "SET seq = excluded.seq, crc = excluded.crc WHERE excluded.seq > seq"
 
 /* X(name, SQL): statements that are kept prepared. */
 #define LP__SQLITE_STATEMENTS(X)                                                                   \
@@ -29,11 +44,15 @@
     X(COMMIT, "COMMIT")                                                                            \
     X(ROLLBACK, "ROLLBACK")                                                                        \
     X(INSERT_EVENT, "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5)")                               \
+    X(INSERT_EVENTS, "INSERT OR FAIL INTO event VALUES " LP__SQLITE_16_ROWS)                       \
     X(DELETE_EVENT, "DELETE FROM event WHERE seq = ?1")                                            \
     X(DELETE_EVENTS, "DELETE FROM event WHERE seq BETWEEN ?1 AND ?2")                              \
     X(FIND_EVENTS, "SELECT seq FROM event WHERE seq BETWEEN ?1 AND ?2")                            \
     X(SET_ASIDE, "INSERT INTO damaged SELECT * FROM event WHERE seq = ?1")                         \
     X(PUT_HORIZON, "INSERT OR REPLACE INTO horizon VALUES (?1, ?2, ?3)")                           \
+    X(RAISE_HORIZON, LP__SQLITE_RAISE)                                                             \
+    X(PUT_LIST, "INSERT INTO horizon_list VALUES (NULL, ?1, ?2)")                                  \
+    X(DROP_LISTS, "DELETE FROM horizon_list")                                                      \
     X(SWEEP_HORIZONS, "DELETE FROM horizon WHERE category <> '' AND seq <= ?1")                    \
     X(PUT_KEY, "INSERT INTO idempotency VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")                    \
     X(FIND_KEYS, "SELECT number, expires_ms FROM idempotency WHERE number > ?1 ORDER BY number "   \
@@ -85,6 +104,8 @@ typedef struct lp__sqlite {
     bool in_doubt;             /* a failed batch may come back: no other is kept until a restart */
     bool lost; /* the log could not be synced: the next start on another boot says so */
 
+    lp__lists lists; /* what is in table horizon_list */
+
     /* A loss that start has told, and the rows to set aside for it. Both stay until a batch brings
      * the floor that covers it: a crash before that has the next start tell it again. */
     lp__dead bad;     /* rows that start found damaged */
@@ -135,10 +156,14 @@ int lp__db_rollback(lp__sqlite *self); /* where a transaction is open */
 /* ---- rows.c: what the columns mean and their checksums --------------------------------------- */
 
 uint64_t lp__event_random(lp_id id);
+/* Binds row `at` of those that a statement inserts; the first is 0. */
+void lp__bind_event(sqlite3_stmt *insert, int at, uint64_t seq, uint64_t random, lp_str category,
+                    lp_str data);
 /* Binds and runs; LP_OK, or what failed. */
 int lp__put_event(lp__sqlite *self, sqlite3_stmt *insert, uint64_t seq, uint64_t random,
                   lp_str category, lp_str data);
 int lp__put_horizon(lp__sqlite *self, sqlite3_stmt *put, lp_str category, uint64_t seq);
+int lp__put_list(lp__sqlite *self, lp_str list);
 int lp__put_key(lp__sqlite *self, sqlite3_stmt *put, const lp_idempotency *key);
 int lp__put_meta(lp__sqlite *self, sqlite3_stmt *put, const char *name, uint64_t number,
                  const char *text);
@@ -173,6 +198,10 @@ typedef struct lp__small {
 } lp__small;
 
 int lp__small_read(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint64_t *bad,
+                   bool *damaged);
+
+/* Table horizon_list alone, in the same way. */
+int lp__lists_read(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint64_t *bad,
                    bool *damaged);
 
 /* Table meta. What is damaged or missing is 0 and `is_good` false; `is_there`: the table is. */
@@ -216,6 +245,20 @@ void lp__sqlite_close(lp__sqlite *self, bool keep_log);
 int lp__sqlite_publish(lp__sqlite *self, lp_batch *batch);
 /* Within a transaction: says in table meta that this run writes. */
 int lp__note_run(lp__sqlite *self);
+
+/* ---- lists.c: table horizon_list ------------------------------------------------------------- */
+
+/* Whether the horizons of a batch go into a list. */
+bool lp__lists_suit(const lp__sqlite *self, const lp_batch *batch);
+/* Within a transaction: all of them but the floor. */
+int lp__lists_put(lp__sqlite *self, const lp_batch *batch);
+/* What is in them, for a start. */
+int lp__lists_learn(lp__sqlite *self);
+/* Whether there is something to be emptied into table horizon, and room for it. */
+bool lp__lists_can_empty(const lp__sqlite *self);
+int lp__lists_empty(lp__sqlite *self); /* within a transaction */
+/* How many of their categories have no row of their own. */
+uint64_t lp__lists_count(lp__sqlite *self);
 
 /* ---- trim.c: deleting what is dead ----------------------------------------------------------- */
 

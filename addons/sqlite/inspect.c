@@ -38,6 +38,7 @@ int lp__sqlite_inspect(lp__sqlite *self, lp_report *report)
     uint64_t used = file;
     int64_t horizons =
         self->db != NULL ? lp__db_number(self->db, "SELECT count(*) FROM horizon") : 0;
+    uint64_t listed = self->db != NULL ? lp__lists_count(self) : 0;
     if (self->db != NULL && self->rows > 0) {
         int64_t pages = lp__db_number(self->db, "PRAGMA page_count");
         int64_t unused = lp__db_number(self->db, "PRAGMA freelist_count");
@@ -55,7 +56,7 @@ int lp__sqlite_inspect(lp__sqlite *self, lp_report *report)
     lp_report_number(report, "log_bytes", log);
     lp_report_number(report, "events", events);
     lp_report_number(report, "dead_events", dead);
-    lp_report_number(report, "horizons", horizons > 0 ? (uint64_t)horizons : 0);
+    lp_report_number(report, "horizons", (horizons > 0 ? (uint64_t)horizons : 0) + listed);
     lp_report_number(report, "idempotency_keys", self->keys);
     lp_report_number(report, "highest", self->highest);
     lp_report_number(report, "damaged_records", self->damaged_records);

@@ -10,7 +10,8 @@ struct change {
     uint64_t last_row;   /* the newest event that is there; 0: not known */
     uint64_t floor;      /* that it brings; 0: none */
     bool writes_highest, writes_run, writes_loss, sweeps, covers_loss;
-    uint64_t retrieved; /* rows deleted at once */
+    bool lists, empties_lists; /* its horizons are a row of horizon_list, which it emptied before */
+    uint64_t retrieved;        /* rows deleted at once */
 };
 
 /* ---- within the transaction ------------------------------------------------------------------ */
@@ -31,22 +32,36 @@ static void refuse_events(lp__sqlite *self, lp_batch *batch)
                           "the event is larger than a row of SQLite may be (publish less at once)");
 }
 
+static int insert_run(lp__sqlite *self, lp__sqlite_statement statement,
+                      const lp_event *const *events, size_t count)
+{
+    sqlite3_stmt *insert = self->statements[statement];
+    for (size_t i = 0; i < count; i++)
+        lp__bind_event(insert, (int)i, lp_event_seq(events[i]),
+                       lp__event_random(lp_event_id(events[i])), lp_event_category(events[i]),
+                       lp_event_data(events[i]));
+    return lp__step(self, insert);
+}
+
 static int insert_events(lp__sqlite *self, const lp_batch *batch, struct change *change)
 {
-    sqlite3_stmt *insert = self->statements[LP__INSERT_EVENT];
-    for (size_t i = 0, count = lp_batch_event_count(batch); i < count; i++) {
-        const lp_event *event = lp_batch_event(batch, i);
+    const lp_event *run[LP__SQLITE_ROWS];
+    size_t len = 0;
+    int status = LP_OK;
+    for (size_t i = 0, count = lp_batch_event_count(batch); status == LP_OK && i < count; i++) {
         if (lp_batch_failed(batch, i))
             continue;
-        uint64_t seq = lp_event_seq(event);
-        int status = lp__put_event(self, insert, seq, lp__event_random(lp_event_id(event)),
-                                   lp_event_category(event), lp_event_data(event));
-        if (status != LP_OK)
-            return status;
+        run[len++] = lp_batch_event(batch, i);
         change->rows++;
-        change->last_row = seq;
+        change->last_row = lp_event_seq(run[len - 1]);
+        if (len == LP__SQLITE_ROWS) {
+            status = insert_run(self, LP__INSERT_EVENTS, run, len);
+            len = 0;
+        }
     }
-    return LP_OK;
+    for (size_t i = 0; status == LP_OK && i < len; i++)
+        status = insert_run(self, LP__INSERT_EVENT, &run[i], 1);
+    return status;
 }
 
 /* Those that no horizon tells of must not come back: they go now. */
@@ -70,16 +85,23 @@ static int delete_retrieved(lp__sqlite *self, lp_batch *batch, struct change *ch
 
 static int put_horizons(lp__sqlite *self, lp_batch *batch, struct change *change)
 {
-    for (size_t i = 0, count = lp_batch_horizon_count(batch); i < count; i++) {
+    int status = LP_OK;
+    change->lists = lp__lists_suit(self, batch);
+    change->empties_lists = change->lists && lp__lists_are_due(&self->lists);
+    if (change->empties_lists)
+        status = lp__lists_empty(self);
+    if (status == LP_OK && change->lists)
+        status = lp__lists_put(self, batch);
+    for (size_t i = 0, count = lp_batch_horizon_count(batch); status == LP_OK && i < count; i++) {
         lp_horizon horizon = lp_batch_horizon(batch, i);
         if (horizon.category.len == 0)
             change->floor = horizon.seq;
-        int status =
+        else if (change->lists)
+            continue;
+        status =
             lp__put_horizon(self, self->statements[LP__PUT_HORIZON], horizon.category, horizon.seq);
-        if (status != LP_OK)
-            return status;
     }
-    return LP_OK;
+    return status;
 }
 
 static int put_keys(lp__sqlite *self, lp_batch *batch, struct change *change)
@@ -242,6 +264,10 @@ static void note_change(lp__sqlite *self, const lp_batch *batch, const struct ch
     }
     if (change->sweeps)
         self->sweep = false;
+    if (change->empties_lists)
+        lp__lists_forget(&self->lists);
+    if (change->lists)
+        lp__lists_note_batch(&self->lists, batch);
     if (change->floor > self->floor) {
         self->floor = change->floor;
         self->sweep = true;

@@ -12,11 +12,13 @@ static const char schema[] =
     "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=DELETE;"
     "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF;"
     "BEGIN IMMEDIATE;"
-    "PRAGMA application_id=1819304812; PRAGMA user_version=1;"
+    "PRAGMA application_id=1819304812; PRAGMA user_version=2;"
     "CREATE TABLE event (seq INTEGER PRIMARY KEY, random INTEGER NOT NULL, category TEXT NOT NULL,"
     " data TEXT NOT NULL, crc INTEGER NOT NULL);"
     "CREATE TABLE horizon (category TEXT PRIMARY KEY NOT NULL, seq INTEGER NOT NULL,"
     " crc INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE horizon_list (number INTEGER PRIMARY KEY, list BLOB NOT NULL,"
+    " crc INTEGER NOT NULL);"
     "CREATE TABLE idempotency (number INTEGER PRIMARY KEY, key TEXT NOT NULL,"
     " digest INTEGER NOT NULL, seq INTEGER NOT NULL, count INTEGER NOT NULL,"
     " expires_ms INTEGER NOT NULL, crc INTEGER NOT NULL);"
@@ -67,8 +69,7 @@ static int make(struct copy *copy)
     if (lp__db_exec(self, copy->to, schema) != LP_OK)
         return lp__db_failed(self, copy->to, "cannot make it");
     static const char *const texts[] = {
-        "INSERT OR IGNORE INTO event VALUES (?1, ?2, ?3, ?4, ?5)",
-        "INSERT OR REPLACE INTO horizon VALUES (?1, ?2, ?3)",
+        "INSERT OR IGNORE INTO event VALUES (?1, ?2, ?3, ?4, ?5)", LP__SQLITE_RAISE,
         "INSERT INTO idempotency VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)",
         "INSERT INTO meta VALUES (?1, ?2, ?3, ?4)"};
     sqlite3_stmt **const statements[] = {&copy->event, &copy->horizon, &copy->key, &copy->meta};

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "categories.h"
-
 struct pusher {
     lp__sqlite *self;
     lp_replay *replay;
@@ -178,6 +176,8 @@ int lp__sqlite_replay(lp__sqlite *self, lp_replay *replay)
         status = tell_pages(&pusher);
     else if (status == LP_OK && self->bad.count > 0)
         status = tell_rows(&pusher);
+    if (status == LP_OK && self->db != NULL && lp__lists_learn(self) != LP_OK)
+        status = lp_replay_error(replay, LP_ENOMEM, "sqlite \"%s\": %s", self->path, self->problem);
     lp_replay_progress(replay, pusher.total, pusher.total);
     lp__categories_free(&pusher.horizons);
     self->sweep = self->floor != 0;

@@ -4,16 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../shared/bytes.h"
 #include "../shared/crc32c.h"
 
 /* ---- checksums ------------------------------------------------------------------------------- */
-
-static uint8_t *put_u64(uint8_t *at, uint64_t number)
-{
-    for (int i = 0; i < 8; i++)
-        *at++ = (uint8_t)(number >> (8 * i));
-    return at;
-}
 
 /* Of a letter for the table, numbers, and texts, each behind its length. Kept with its sign, which
  * takes four bytes in a row instead of six. */
@@ -22,10 +16,10 @@ static int64_t checksum(char table, const uint64_t *numbers, size_t count, lp_st
 {
     uint8_t head[1 + 6 * 8], *at = head;
     *at++ = (uint8_t)table;
-    for (size_t i = 0; i < count; i++)
-        at = put_u64(at, numbers[i]);
-    at = put_u64(at, first.len);
-    uint32_t crc = lp__crc32c(0, head, (size_t)(at - head));
+    for (size_t i = 0; i < count; i++, at += 8)
+        lp__put_le64(at, numbers[i]);
+    lp__put_le64(at, first.len);
+    uint32_t crc = lp__crc32c(0, head, (size_t)(at + 8 - head));
     crc = lp__crc32c(crc, first.base, first.len);
     if (second.len > 0)
         crc = lp__crc32c(crc, second.base, second.len);
@@ -40,6 +34,11 @@ static int64_t event_crc(uint64_t seq, uint64_t random, lp_str category, lp_str 
 static int64_t horizon_crc(lp_str category, uint64_t seq)
 {
     return checksum('h', &seq, 1, category, (lp_str){"", 0});
+}
+
+static int64_t list_crc(lp_str list)
+{
+    return checksum('l', NULL, 0, list, (lp_str){"", 0});
 }
 
 static int64_t key_crc(const lp_idempotency *key)
@@ -58,6 +57,13 @@ static int64_t meta_crc(const char *name, uint64_t number, lp_str text)
 static lp_str column_text(sqlite3_stmt *statement, int column)
 {
     const char *base = (const char *)sqlite3_column_text(statement, column);
+    return base != NULL ? (lp_str){base, (size_t)sqlite3_column_bytes(statement, column)}
+                        : (lp_str){"", 0};
+}
+
+static lp_str column_blob(sqlite3_stmt *statement, int column)
+{
+    const char *base = sqlite3_column_blob(statement, column);
     return base != NULL ? (lp_str){base, (size_t)sqlite3_column_bytes(statement, column)}
                         : (lp_str){"", 0};
 }
@@ -87,14 +93,22 @@ static void bind_text(sqlite3_stmt *statement, int at, lp_str text)
                         SQLITE_UTF8);
 }
 
+void lp__bind_event(sqlite3_stmt *insert, int at, uint64_t seq, uint64_t random, lp_str category,
+                    lp_str data)
+{
+    enum { COLUMNS = 5 };
+    int first = at * COLUMNS + 1;
+    sqlite3_bind_int64(insert, first, (int64_t)seq);
+    sqlite3_bind_int64(insert, first + 1, (int64_t)random);
+    bind_text(insert, first + 2, category);
+    bind_text(insert, first + 3, data);
+    sqlite3_bind_int64(insert, first + 4, event_crc(seq, random, category, data));
+}
+
 int lp__put_event(lp__sqlite *self, sqlite3_stmt *insert, uint64_t seq, uint64_t random,
                   lp_str category, lp_str data)
 {
-    sqlite3_bind_int64(insert, 1, (int64_t)seq);
-    sqlite3_bind_int64(insert, 2, (int64_t)random);
-    bind_text(insert, 3, category);
-    bind_text(insert, 4, data);
-    sqlite3_bind_int64(insert, 5, event_crc(seq, random, category, data));
+    lp__bind_event(insert, 0, seq, random, category, data);
     return lp__step(self, insert);
 }
 
@@ -103,6 +117,14 @@ int lp__put_horizon(lp__sqlite *self, sqlite3_stmt *put, lp_str category, uint64
     bind_text(put, 1, category);
     sqlite3_bind_int64(put, 2, (int64_t)seq);
     sqlite3_bind_int64(put, 3, horizon_crc(category, seq));
+    return lp__step(self, put);
+}
+
+int lp__put_list(lp__sqlite *self, lp_str list)
+{
+    sqlite3_stmt *put = self->statements[LP__PUT_LIST];
+    sqlite3_bind_blob64(put, 1, list.base, list.len, SQLITE_STATIC);
+    sqlite3_bind_int64(put, 2, list_crc(list));
     return lp__step(self, put);
 }
 
@@ -207,9 +229,8 @@ static void take_row(lp__rows *rows, int64_t seq)
     rows->random = (uint64_t)sqlite3_column_int64(row, 1);
     rows->category = column_text(row, 2);
     rows->data = column_text(row, 3);
-    rows->is_good = sqlite3_column_type(row, 4) == SQLITE_INTEGER &&
-                    sqlite3_column_int64(row, 4) ==
-                        event_crc(rows->seq, rows->random, rows->category, rows->data);
+    rows->is_good = sqlite3_column_int64(row, 4) ==
+                    event_crc(rows->seq, rows->random, rows->category, rows->data);
 }
 
 /* Where memory ran out a text is NULL, which must not pass for damage. */
@@ -303,6 +324,22 @@ static int read_horizons(lp__sqlite *self, sqlite3 *db, const lp__small *each, u
     return end(self, db, row, status, code, damaged);
 }
 
+int lp__lists_read(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint64_t *bad,
+                   bool *damaged)
+{
+    sqlite3_stmt *row = NULL;
+    int status = begin(self, db, "SELECT list, crc FROM horizon_list", &row, damaged);
+    int code = SQLITE_DONE;
+    while (status == LP_OK && row != NULL && (code = sqlite3_step(row)) == SQLITE_ROW) {
+        lp_str list = column_blob(row, 0);
+        if (list_crc(list) != sqlite3_column_int64(row, 1))
+            status = count_bad(self, db, bad);
+        else if ((status = lp__list_read(list, each->horizon, each->ctx)) == LP_EDAMAGED)
+            status = count_bad(self, db, bad);
+    }
+    return end(self, db, row, status, code, damaged);
+}
+
 static int read_keys(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint64_t *bad,
                      bool *damaged)
 {
@@ -330,6 +367,8 @@ int lp__small_read(lp__sqlite *self, sqlite3 *db, const lp__small *each, uint64_
                    bool *damaged)
 {
     int status = read_horizons(self, db, each, bad, damaged);
+    if (status == LP_OK)
+        status = lp__lists_read(self, db, each, bad, damaged);
     return status == LP_OK ? read_keys(self, db, each, bad, damaged) : status;
 }
 

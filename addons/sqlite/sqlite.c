@@ -120,7 +120,8 @@ static int tidy(struct errand *errand)
 {
     lp__sqlite *self = errand->self;
     int status = LP_OK;
-    bool more = self->dead.count > 0 || self->key_check || (self->sweep && !self->blind);
+    bool more = self->dead.count > 0 || self->key_check || (self->sweep && !self->blind) ||
+                lp__lists_can_empty(self);
     if (self->key_check)
         self->key_from = 0;
     self->key_check = false;
@@ -145,7 +146,7 @@ static int tidy(struct errand *errand)
 static int compact(struct errand *errand)
 {
     lp__sqlite *self = errand->self;
-    bool more = self->dead.count > 0 || self->keys > 0;
+    bool more = self->dead.count > 0 || self->keys > 0 || lp__lists_can_empty(self);
     int status = LP_OK;
     if (self->key_check)
         self->key_from = 0;
@@ -263,6 +264,7 @@ static void destroy(lp_addon *self_addon)
     lp__sqlite_close(self, true);
     lp__dead_free(&self->dead);
     lp__dead_free(&self->bad);
+    lp__lists_forget(&self->lists);
     free(self->path);
     free(self->file);
     free(self);

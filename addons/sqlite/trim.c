@@ -181,7 +181,8 @@ void lp__trim_done(lp__sqlite *self, const lp__trimmed *trimmed)
         self->key_from = trimmed->key_from;
     if (trimmed->took_last)
         self->last_row = 0;
-    self->trimming = self->dead.count > 0 && (self->trimming || lp__trim_is_due(self));
+    self->trimming =
+        self->dead.count >= LP__SQLITE_CHUNK && (self->trimming || lp__trim_is_due(self));
 }
 
 int lp__trim_chunk(lp__sqlite *self, bool *more)
@@ -196,6 +197,9 @@ int lp__trim_chunk(lp__sqlite *self, bool *more)
     status = lp__trim_events(self, LP__SQLITE_CHUNK, &trimmed);
     if (status == LP_OK)
         status = lp__trim_keys(self, self->new_keys, &trimmed);
+    bool empties_lists = status == LP_OK && lp__lists_can_empty(self);
+    if (empties_lists)
+        status = lp__lists_empty(self);
     bool sweeps = self->sweep && trimmed.dead == self->dead.count;
     if (status == LP_OK)
         status = lp__trim_horizons(self, &trimmed);
@@ -216,6 +220,8 @@ int lp__trim_chunk(lp__sqlite *self, bool *more)
     self->run_noted = self->has_written = true;
     self->loss_kept = self->loss_kept || writes_loss;
     self->sweep = self->sweep && !sweeps;
+    if (empties_lists)
+        lp__lists_forget(&self->lists);
     if (writes_highest)
         self->meta_highest = self->highest;
     lp__trim_done(self, &trimmed);

@@ -159,7 +159,26 @@ void lp__waiter_time_out(lp__engine *engine, lp__waiter *waiter, bool closing)
 
 /* ---- of one ring -------------------------------------------------------- */
 
-static void answer_slice(lp__engine *engine, lp__waiter *waiter, const lp__run *run, bool closing)
+/* `count` events of the ring from `at` on: as they lie there, or where they wrap around its end a
+ * copy in engine->merged. NULL: out of memory for that. */
+static lp_event *const *slice(lp__engine *engine, const lp__category *category, size_t at,
+                              size_t count)
+{
+    size_t start = category->head + at;
+    if (start >= category->capacity)
+        start -= category->capacity;
+    if (start + count <= category->capacity)
+        return category->ring + start;
+    if (!lp__reserve(&engine->merged, &engine->merged_capacity, count, sizeof(lp_event *)))
+        return NULL;
+    size_t before_wrap = category->capacity - start;
+    memcpy(engine->merged, category->ring + start, before_wrap * sizeof(lp_event *));
+    memcpy(engine->merged + before_wrap, category->ring,
+           (count - before_wrap) * sizeof(lp_event *));
+    return engine->merged;
+}
+
+static bool answer_slice(lp__engine *engine, lp__waiter *waiter, const lp__run *run, bool closing)
 {
     lp__category *category = run->category;
     cutter cut = cutter_for(engine, waiter);
@@ -168,22 +187,14 @@ static void answer_slice(lp__engine *engine, lp__waiter *waiter, const lp__run *
         at++;
     bool is_all = at == run->end;
     size_t count = is_all ? cut.count : cut.whole;
-
-    size_t start = category->head + run->at;
-    if (start >= category->capacity)
-        start -= category->capacity;
-    lp_event *const *events = category->ring + start;
-    if (start + count > category->capacity) {
-        size_t before_wrap = category->capacity - start;
-        memcpy(engine->scratch, events, before_wrap * sizeof(lp_event *));
-        memcpy(engine->scratch + before_wrap, category->ring,
-               (count - before_wrap) * sizeof(lp_event *));
-        events = engine->scratch;
-    }
+    lp_event *const *events = slice(engine, category, run->at, count);
+    if (events == NULL)
+        return false;
     category->reserved++; /* the ring stays while the answer is read */
     answer_events(engine, waiter, events, count, is_all, closing);
     category->reserved--;
     lp__category_release(engine, category);
+    return true;
 }
 
 /* ---- of several --------------------------------------------------------- */
@@ -333,8 +344,7 @@ static bool answer_runs(lp__engine *engine, lp__waiter *waiter, uint64_t limit_s
         lp__run only;
         if (!find_run(engine->runs[0].category, waiter->position, limit_seq, &only))
             return false;
-        answer_slice(engine, waiter, &only, closing);
-        return true;
+        return answer_slice(engine, waiter, &only, closing);
     }
     bool is_all;
     size_t count = merge(engine, waiter, limit_seq, &is_all);
@@ -362,6 +372,7 @@ bool lp__waiter_try(lp__engine *engine, lp__waiter *waiter, uint64_t limit_seq, 
     lp__run run;
     if (!find_run(lp__topic_category(topic), waiter->position, limit, &run))
         return false;
-    answer_slice(engine, waiter, &run, closing);
-    return true;
+    bool answered = answer_slice(engine, waiter, &run, closing);
+    give_back(engine);
+    return answered;
 }

@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 
 #define BLOCK ((size_t)128 << 10)
-#define ALIGN ((size_t)8)
 
 enum { LARGEST = 8 * 1024 }; /* wastes little at the end of a block */
 
@@ -35,7 +34,7 @@ static lp__block *new_block(void)
         return NULL;
     atomic_init(&block->held, BLOCK);
     block->taken = 0;
-    block->used = (sizeof(*block) + ALIGN - 1) / ALIGN * ALIGN;
+    block->used = (sizeof(*block) + LP__BLOCK_ALIGN - 1) / LP__BLOCK_ALIGN * LP__BLOCK_ALIGN;
     return block;
 }
 
@@ -43,7 +42,7 @@ void *lp__block_take(lp__block **block, size_t size, uint32_t *offset)
 {
     if (size > LARGEST)
         return NULL;
-    size = (size + ALIGN - 1) / ALIGN * ALIGN;
+    size = (size + LP__BLOCK_ALIGN - 1) / LP__BLOCK_ALIGN * LP__BLOCK_ALIGN;
     if (*block == NULL || BLOCK - (*block)->used < size) {
         lp__block *fresh = new_block();
         if (fresh == NULL)

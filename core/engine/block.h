@@ -12,9 +12,12 @@
 
 typedef struct lp__block lp__block;
 
-/* `size` bytes, aligned to 8, from `*block`, which is replaced by a new one when they do not fit
- * any more (NULL: there is none yet). `*offset`, which is not 0, is needed to give them back. NULL:
- * they are too many for a block, or there is no memory. */
+#define LP__BLOCK_ALIGN ((size_t)8)
+
+/* `size` bytes, aligned to LP__BLOCK_ALIGN, from `*block`, which is replaced by a new one when they
+ * do not fit any more (NULL: there is none yet). `*offset`, which is not 0, a multiple of that, and
+ * less than 65,536 of them, is needed to give them back. NULL: they are too many for a block, or
+ * there is no memory. */
 void *lp__block_take(lp__block **block, size_t size, uint32_t *offset);
 
 /* Nothing more is taken from it. NULL is fine. */

@@ -30,9 +30,11 @@ lp__category *lp__category_find(lp__engine *engine, lp_str name)
     return find(engine, name, lp__hash(engine->options.seed, name.base, name.len));
 }
 
+/* At most half as many categories as buckets: where they are very many, each that stands before the
+ * one looked for is waited for. */
 static bool grow_table(lp__engine *engine)
 {
-    if (engine->category_count < engine->bucket_count)
+    if (engine->category_count < engine->bucket_count / 2)
         return true;
     size_t old_count = engine->bucket_count;
     size_t count = old_count == 0 ? BUCKETS_MIN : old_count * 2;
@@ -73,7 +75,7 @@ lp__category *lp__category_get(lp__engine *engine, lp_str name)
     lp__topic_init(&category->topic, false);
     lp__list_init(&category->changed_link);
     lp__list_init(&category->idle_link);
-    category->name_len = name.len;
+    category->name_len = (uint16_t)name.len;
     memcpy(category->name, name.base, name.len);
 
     lp__category **bucket = bucket_of(engine, hash);
@@ -81,6 +83,39 @@ lp__category *lp__category_get(lp__engine *engine, lp_str name)
     *bucket = category;
     engine->category_count++;
     return category;
+}
+
+/* The one that was foreseen so many calls ago, or another one of its bucket. */
+static lp__category *foreseen(lp__engine *engine, size_t ago)
+{
+    return *bucket_of(engine, engine->foreseen[(engine->foreseen_count - ago) % LP__FORESEEN]);
+}
+
+/* One thing leads to the next: the bucket to the category, that to its ring, and that to the event
+ * which the ring may lose. Each is fetched some calls after the one before. */
+static void foresee(lp__engine *engine, lp_str name)
+{
+    enum { LINE = 64, TO_CATEGORY = 4, TO_RING = 7, TO_EVENT = 10 };
+    uint64_t hash = lp__hash(engine->options.seed, name.base, name.len);
+    __builtin_prefetch(bucket_of(engine, hash));
+    engine->foreseen[engine->foreseen_count++ % LP__FORESEEN] = hash;
+
+    lp__category *category = foreseen(engine, TO_CATEGORY);
+    for (size_t at = 0; category != NULL && at <= sizeof(*category); at += LINE)
+        __builtin_prefetch((const char *)category + at);
+    category = foreseen(engine, TO_RING);
+    if (category != NULL && category->ring != NULL)
+        __builtin_prefetch(&category->ring[category->head]);
+    category = foreseen(engine, TO_EVENT);
+    if (category != NULL && category->count > 0)
+        __builtin_prefetch(category->ring[category->head]);
+}
+
+void lp__engine_foresee(lp__engine *engine, lp_event *const *events, size_t count)
+{
+    enum { CACHED = 4096 }; /* so many categories are in the cache anyway */
+    for (size_t i = 0; i < count && engine->category_count > CACHED; i++)
+        foresee(engine, lp_event_category(events[i]));
 }
 
 static void unlink_from_table(lp__engine *engine, lp__category *category)
@@ -94,10 +129,18 @@ static void unlink_from_table(lp__engine *engine, lp__category *category)
 
 /* ---- being forgotten ---------------------------------------------------- */
 
+/* One that has lost its last event to make room for the next stays in the heap meanwhile. */
+static void leave_heap(lp__engine *engine, lp__category *category)
+{
+    if (category->by_age.index != LP__HEAP_NONE)
+        lp__heap_remove(&engine->by_age, &category->by_age);
+}
+
 /* Takes an empty category out of the table. Its horizon merges into the floor; one that the store
  * has not been told yet stays until it has. */
 static void forget(lp__engine *engine, lp__category *category)
 {
+    leave_heap(engine, category);
     unlink_from_table(engine, category);
     lp__list_unlink(&category->topic.dirty_link);
     lp__list_unlink(&category->topic.unsettled_link);
@@ -117,10 +160,18 @@ static void forget(lp__engine *engine, lp__category *category)
         free(category);
 }
 
+void lp__category_pin(lp__category *category)
+{
+    if (category->count == 0 && category->reserved == 0)
+        lp__list_unlink(&category->idle_link);
+    category->reserved++;
+}
+
 void lp__category_release(lp__engine *engine, lp__category *category)
 {
     if (category->count > 0 || category->reserved > 0)
         return;
+    leave_heap(engine, category);
     free(category->ring);
     category->ring = NULL;
     category->capacity = category->head = 0;
@@ -158,7 +209,6 @@ static bool drop_stalest(lp__engine *engine)
 
 void lp__category_keep(lp__engine *engine, lp__category *category)
 {
-    lp__list_unlink(&category->idle_link);
     if (category->kept)
         return;
     category->kept = true;
@@ -195,7 +245,7 @@ void lp__category_free_all(lp__engine *engine)
 
 static size_t slot_of(const lp__category *category, size_t i)
 {
-    size_t slot = category->head + i;
+    size_t slot = (size_t)category->head + i;
     return slot < category->capacity ? slot : slot - category->capacity;
 }
 
@@ -204,10 +254,8 @@ lp_event *lp__category_event(const lp__category *category, size_t i)
     return category->ring[slot_of(category, i)];
 }
 
-static bool resize_ring(lp__engine *engine, lp__category *category, size_t capacity)
+static bool resize_ring(lp__category *category, size_t capacity)
 {
-    if (!lp__reserve(&engine->scratch, &engine->scratch_capacity, capacity, sizeof(lp_event *)))
-        return false;
     lp_event **ring = malloc(capacity * sizeof(lp_event *));
     if (ring == NULL)
         return false;
@@ -215,7 +263,7 @@ static bool resize_ring(lp__engine *engine, lp__category *category, size_t capac
         ring[i] = lp__category_event(category, i);
     free(category->ring);
     category->ring = ring;
-    category->capacity = capacity;
+    category->capacity = (uint32_t)capacity;
     category->head = 0;
     return true;
 }
@@ -223,7 +271,7 @@ static bool resize_ring(lp__engine *engine, lp__category *category, size_t capac
 int lp__category_reserve(lp__engine *engine, lp__category *category)
 {
     size_t max = engine->options.event_buffer_max;
-    size_t need = category->count + category->reserved + 1;
+    size_t need = (size_t)category->count + category->reserved + 1;
     if (need > max && !engine->replaying)
         need = max;
     if (need > category->capacity) {
@@ -232,12 +280,10 @@ int lp__category_reserve(lp__engine *engine, lp__category *category)
             capacity *= 2;
         if (capacity > max && need <= max)
             capacity = max;
-        if (!resize_ring(engine, category, capacity))
+        if (!resize_ring(category, capacity))
             return LP_ENOMEM;
     }
-    lp__list_unlink(
-        &category->idle_link); /* others that are stamped with it must not displace it */
-    category->reserved++;
+    lp__category_pin(category); /* others that are stamped with it must not displace it */
     return LP_OK;
 }
 
@@ -248,7 +294,7 @@ void lp__category_push(lp__engine *engine, lp__category *category, lp_event *eve
     category->count++;
     category->newest = lp_event_seq(event);
     lp__index_touch(category);
-    if (category->count == 1)
+    if (category->by_age.index == LP__HEAP_NONE)
         lp__heap_push(&engine->by_age, &category->by_age, lp_event_seq(event));
     engine->event_count++;
     engine->event_bytes += lp__event_bytes(event);
@@ -273,27 +319,27 @@ static void note_gone(lp__engine *engine, lp__category *category, lp_event *even
     lp_event_unref(event);
 }
 
-static void after_removal(lp__engine *engine, lp__category *category)
+static void set_newest(lp__category *category)
 {
     size_t count = category->count;
-    uint64_t newest = count == 0 ? 0 : lp_event_seq(lp__category_event(category, count - 1));
-    if (newest != category->newest) {
-        category->newest = newest;
-        lp__index_touch(category);
-    }
-    if (count == 0) {
-        lp__heap_remove(&engine->by_age, &category->by_age);
-        lp__category_release(engine, category);
-    }
+    category->newest = count == 0 ? 0 : lp_event_seq(lp__category_event(category, count - 1));
+    lp__index_touch(category);
+}
+
+static void after_last(lp__engine *engine, lp__category *category)
+{
+    set_newest(category);
+    lp__category_release(engine, category);
 }
 
 void lp__category_evict(lp__engine *engine, lp__category *category, lp_removal_reason reason)
 {
     lp_event *event = category->ring[category->head];
-    category->head = slot_of(category, 1);
+    category->head = (uint32_t)slot_of(category, 1);
     category->count--;
     note_gone(engine, category, event, reason);
-    after_removal(engine, category);
+    if (category->count == 0)
+        after_last(engine, category);
 }
 
 void lp__category_remove(lp__engine *engine, lp__category *category, uint64_t seq,
@@ -306,6 +352,7 @@ void lp__category_remove(lp__engine *engine, lp__category *category, uint64_t se
     for (; i > 0; i--)
         category->ring[slot_of(category, i)] = category->ring[slot_of(category, i - 1)];
     category->ring[category->head] = event;
+    set_newest(category);
     lp__category_evict(engine, category, reason);
 }
 
@@ -323,15 +370,27 @@ void lp__category_filter(lp__engine *engine, lp__category *category,
         else
             category->ring[slot_of(category, left++)] = event;
     }
-    category->count = left;
-    after_removal(engine, category);
+    category->count = (uint32_t)left;
+    if (left == 0)
+        after_last(engine, category);
+    else
+        set_newest(category);
 }
 
+/* Most readers lack the last events alone, and what is before these is not in the processor's
+ * cache: so the search begins at the end, and doubles its steps. */
 size_t lp__category_find_after(const lp__category *category, uint64_t seq)
 {
-    size_t low = 0, high = category->count;
-    if (high > 0 && lp_event_seq(lp__category_event(category, high - 1)) <= seq)
-        return high; /* the usual case: a reader that has everything */
+    size_t count = category->count, low = 0, high = count;
+    if (category->newest <= seq)
+        return count;
+    for (size_t back = 1; back <= count; back *= 2) {
+        if (lp_event_seq(lp__category_event(category, count - back)) <= seq) {
+            low = count - back + 1;
+            break;
+        }
+        high = count - back;
+    }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (lp_event_seq(lp__category_event(category, middle)) > seq)
@@ -357,6 +416,10 @@ lp__category *lp__category_oldest(lp__engine *engine)
     while (engine->by_age.count > 0) {
         lp__heap_slot top = engine->by_age.slots[0];
         lp__category *category = LP__CONTAINER(top.node, lp__category, by_age);
+        if (category->count == 0) {
+            leave_heap(engine, category);
+            continue;
+        }
         uint64_t seq = lp_event_seq(category->ring[category->head]);
         if (seq == top.key)
             return category;

@@ -1,4 +1,4 @@
-/* The engine: stamping, resolving, bounds, expiry. */
+/* The engine: stamping, resolving, bounds, expiry, slack. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +44,7 @@ int lp__engine_new(const lp__engine_options *options, lp__now now, lp__engine **
     lp__list_init(&engine->unsettled);
     lp__list_init(&engine->changed);
     lp__list_init(&engine->idle);
+    engine->slack_since_ms = INT64_MAX;
     *out = engine;
     return LP_OK;
 }
@@ -64,7 +65,6 @@ void lp__engine_free(lp__engine *engine)
     lp__heap_free(&engine->by_age);
     lp__heap_free(&engine->deadlines);
     free(engine->pending);
-    free(engine->scratch);
     free(engine->runs);
     free(engine->merged);
     free(engine->removals);
@@ -217,6 +217,39 @@ void lp__engine_raise_floor(lp__engine *engine, lp__now now)
     lp__clock_pass(&engine->clock, engine->floor);
     if (engine->visible_seq < engine->floor)
         engine->visible_seq = engine->begun_seq = engine->floor;
+}
+
+/* ---- slack -------------------------------------------------------------- */
+
+/* About what the engine holds, and others for its sake: a waiter stands for its connection. */
+static size_t held_bytes(const lp__engine *engine)
+{
+    enum { WAITER_BYTES = 10 * 1024, CATEGORY_BYTES = 512 };
+    return engine->event_bytes + engine->waiting * WAITER_BYTES +
+           engine->category_count * CATEGORY_BYTES;
+}
+
+/* It has to last: who was woken is back at once. */
+void lp__engine_note_slack(lp__engine *engine, int64_t mono_ms)
+{
+    const size_t worth = (size_t)8 << 20;
+    size_t held = held_bytes(engine);
+    if (held > engine->held_peak)
+        engine->held_peak = held;
+    if (held > engine->held_peak / 2 || engine->held_peak - held < worth)
+        engine->slack_since_ms = INT64_MAX;
+    else if (engine->slack_since_ms == INT64_MAX)
+        engine->slack_since_ms = mono_ms;
+}
+
+bool lp__engine_take_slack(lp__engine *engine)
+{
+    if (engine->slack_since_ms == INT64_MAX ||
+        engine->clock.mono_ms - engine->slack_since_ms < LP__SLACK_MS)
+        return false;
+    engine->held_peak = held_bytes(engine);
+    engine->slack_since_ms = INT64_MAX;
+    return true;
 }
 
 /* ---- delete after first retrieval --------------------------------------- */

@@ -57,6 +57,13 @@ void lp__engine_free(lp__engine *engine);
  * needs is taken here. LP_ENOMEM: none is stamped. */
 int lp__engine_stamp(lp__engine *engine, lp__now now, lp_event *const *events, size_t count);
 
+enum { LP__FORESEEN_AHEAD = 12 };
+
+/* A hint: these will be stamped, after LP__FORESEEN_AHEAD more of which this is said. What is
+ * looked at then is fetched into the processor's cache meanwhile: among very many categories,
+ * waiting for that is most of the work. */
+void lp__engine_foresee(lp__engine *engine, lp_event *const *events, size_t count);
+
 /* Decides the oldest pending event: kept, and seen from now on, or dropped. In the order of
  * stamping. */
 void lp__engine_resolve(lp__engine *engine, lp__now now, bool kept);
@@ -129,6 +136,10 @@ void lp__engine_flush(lp__engine *engine, lp__now now);
 /* When lp__engine_flush must be called next, in lp__now.mono_ms; INT64_MAX: not before something
  * comes in. */
 int64_t lp__engine_deadline(const lp__engine *engine);
+
+/* Whether less than half of what was held at a peak has been held for a second: told once, after a
+ * flush. malloc keeps what was freed between things that stay, which then is most of it. */
+bool lp__engine_take_slack(lp__engine *engine);
 
 /* Answers every waiter with what it has to be told now, `closing` set. A stream rests behind that,
  * and is to be canceled; one that rests already is not answered. */

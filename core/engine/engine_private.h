@@ -27,7 +27,6 @@ typedef enum lp__reading { LP__READS_VISIBLE, LP__READS_SETTLED, LP__READINGS } 
 /* What can be waited for: a category, or all that begin with a prefix. */
 struct lp__topic {
     lp__list waiters[LP__READINGS]; /* their interests */
-    size_t waiting;                 /* in these lists, on the way there, or resting */
     uint64_t dirty_seq;             /* the first event since the last flush */
     uint64_t unsettled_seq; /* the first event that its settled readers wait to be shown, or less */
     uint64_t held_seq;   /* the first event that a settled reader is not shown at once, or less; 0:
@@ -36,35 +35,36 @@ struct lp__topic {
     lp__list unsettled_link;
     uint64_t mark; /* engine->marks when it was looked at last, so that nothing is taken twice */
     bool is_prefix;
+    uint32_t waiting; /* in the lists of waiters, on the way there, or resting */
 };
 
 /* A place in the index of categories by name. */
 typedef struct lp__index_node {
-    lp__category *left, *right, *parent;
     uint64_t newest, horizon; /* the highest of all below and of its own, unless it is stale */
     bool stale;               /* then everything above is stale too */
+    lp__category *parent, *left, *right;
 } lp__index_node;
 
+/* A publish into one of very many categories waits for memory most of the time. So what it touches
+ * stands side by side at the end, before the name, and what it seldom needs in front. */
 struct lp__category {
-    lp__category *next_in_bucket;
-    uint64_t hash;
-    lp__index_node node;
-
-    lp_event **ring;
-    size_t capacity, head, count;
-    size_t reserved;  /* slots of pending events, and pins */
-    uint64_t horizon; /* events up to here are gone */
-    uint64_t newest;  /* the last event of the ring; 0: it is empty */
-    lp__heap_node by_age;
-    lp__topic topic;
-    uint64_t unmatched; /* engine->prefix_changes when no prefix matched it last */
-
     lp__list changed_link; /* its horizon has to be told to the store */
     lp__list idle_link;    /* nothing but a horizon is left of it */
-    bool kept;             /* counts against categories_max */
-    bool forgotten;        /* out of the table, waits for its horizon to be told */
+    lp__heap_node by_age;
+    lp__topic topic;
 
-    size_t name_len;
+    lp__category *next_in_bucket;
+    uint64_t hash;
+    lp_event **ring;
+    uint32_t capacity, head, count;
+    uint32_t reserved;  /* slots of pending events, and pins */
+    uint64_t horizon;   /* events up to here are gone */
+    uint64_t newest;    /* the last event of the ring; 0: it is empty */
+    uint64_t unmatched; /* engine->prefix_changes when no prefix matched it last */
+    lp__index_node node;
+    bool kept;      /* counts against categories_max */
+    bool forgotten; /* out of the table, waits for its horizon to be told */
+    uint16_t name_len;
     char name[];
 };
 
@@ -97,6 +97,8 @@ typedef struct lp__run {
     size_t at, end;
 } lp__run;
 
+enum { LP__FORESEEN = 16 }; /* a power of two */
+
 struct lp__engine {
     lp__engine_options options;
     lp__clock clock;
@@ -111,6 +113,8 @@ struct lp__engine {
     lp__category **buckets;
     size_t bucket_count, category_count, kept_count;
     lp__heap by_age; /* categories with events, by a lower bound of their oldest event's seq */
+    uint64_t foreseen[LP__FORESEEN]; /* hashes of categories, the last `foreseen_count` of them */
+    size_t foreseen_count;
 
     struct lp__pending *pending; /* a ring: stamped, not resolved */
     size_t pending_capacity, pending_head, pending_count;
@@ -123,13 +127,11 @@ struct lp__engine {
     lp__prefixes prefixes;
     uint64_t prefix_changes; /* how many prefixes ever came to be waited for */
     uint64_t marks;
-    lp__run *runs; /* room for the rings of an answer over several, and for its events */
+    lp__run *runs; /* room for the rings of an answer over several */
     size_t run_count, run_capacity;
-    lp_event **merged;
+    lp_event **merged; /* and for its events, or for those that wrap around the end of a ring */
     size_t merged_capacity;
-    size_t press_cost;  /* since the last flush, see poll.c */
-    lp_event **scratch; /* room for an answer whose events wrap around the end of a ring */
-    size_t scratch_capacity;
+    size_t press_cost; /* since the last flush, see poll.c */
 
     lp_removal *removals;
     size_t removal_count, removal_capacity, removal_taken;
@@ -145,6 +147,8 @@ struct lp__engine {
 
     lp__engine_stats stats; /* the counters; gauges are filled in when asked for */
     size_t event_count, event_bytes;
+    size_t held_peak;       /* see lp__engine_take_slack */
+    int64_t slack_since_ms; /* in lp__now.mono_ms; INT64_MAX: there is none */
 };
 
 typedef struct lp__pending {
@@ -161,8 +165,10 @@ bool lp__reserve(void *array, size_t *capacity, size_t count, size_t size);
 lp__category *lp__category_find(lp__engine *engine, lp_str name);
 /* Finds or makes it; it must be released if it turns out not to be needed. NULL: out of memory. */
 lp__category *lp__category_get(lp__engine *engine, lp_str name);
-/* Counts it against categories_max, making room by forgetting others. */
+/* Counts it against categories_max, making room by forgetting others. It is pinned. */
 void lp__category_keep(lp__engine *engine, lp__category *category);
+/* It stays until `reserved` is less again, and the category released. */
+void lp__category_pin(lp__category *category);
 /* Something of it is gone: forgets it when nothing else is left. */
 void lp__category_release(lp__engine *engine, lp__category *category);
 void lp__category_free_all(lp__engine *engine);
@@ -290,6 +296,9 @@ void lp__poll_press(lp__engine *engine, lp__category *category);
  * engine. */
 void lp__engine_make_room(lp__engine *engine, lp__category *category, size_t bytes);
 void lp__engine_expire(lp__engine *engine);
+/* Notes whether the engine holds less than half of its peak; see lp__engine_take_slack. */
+enum { LP__SLACK_MS = 1000 };
+void lp__engine_note_slack(lp__engine *engine, int64_t mono_ms);
 uint64_t lp__engine_random(lp__engine *engine);
 
 /* ---- changes.c ---------------------------------------------------------- */

@@ -4,6 +4,7 @@
  * written when the event is prepared. T has 1 to 15 digits (48 bits), so the text is laid out for
  * 15 and begins at `wire_start` once the number is known. A category that must be escaped in the
  * text is also kept raw behind it. */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,19 +30,23 @@ enum {
     ID_PART_LEN = sizeof(BEFORE_ID) - 1 + LP_ID_TEXT_LEN + sizeof(TAIL) - 1
 };
 
+/* With what malloc adds, and with its slot in a ring, an event takes at most 64 bytes more than its
+ * wire text: so there is no field for what the text tells. */
 struct lp_event {
-    atomic_uint refs;
-    uint32_t end; /* of the wire text in `text` */
     uint64_t seq;
-    uint64_t random;
-    uint32_t data_at;
+    atomic_uint refs;
+    uint32_t end;        /* of the wire text in `text` */
+    uint32_t visible_us; /* the home loop's own */
+    uint16_t block_at;   /* where it is in a block, in LP__BLOCK_ALIGN; 0: it is malloc's */
+    uint16_t data_at;
     uint16_t category_len;
     uint8_t wire_start;
     uint8_t raw_category; /* kept behind `end` */
-    uint32_t block_at;    /* where it is in a block (see block.h); 0: it is malloc's */
-    uint32_t visible_us;  /* the home loop's own */
     char text[];
 };
+
+static_assert(CATEGORY_AT + 6 * LP_CATEGORY_MAX + sizeof(BEFORE_DATA) <= UINT16_MAX,
+              "where the data begins must fit its field");
 
 static size_t size_of(uint32_t end, size_t raw_len)
 {
@@ -101,7 +106,7 @@ static lp_event *allocate(lp__block **block, size_t size)
     if (event == NULL)
         return NULL;
     atomic_init(&event->refs, 1);
-    event->block_at = at;
+    event->block_at = (uint16_t)(at / LP__BLOCK_ALIGN);
     return event;
 }
 
@@ -122,7 +127,7 @@ int lp__event_prepare_in(lp__block **block, lp_str category, lp_str data, lp_eve
     if (event == NULL)
         return LP_ENOMEM;
     event->end = end;
-    event->seq = event->random = 0;
+    event->seq = 0;
     event->visible_us = 0;
     event->category_len = (uint16_t)category.len;
     event->wire_start = 0;
@@ -132,7 +137,7 @@ int lp__event_prepare_in(lp__block **block, lp_str category, lp_str data, lp_eve
     at = put(at, BEFORE_CATEGORY, sizeof(BEFORE_CATEGORY) - 1);
     at = raw ? escape(at, category) : put(at, category.base, category.len);
     at = put(at, BEFORE_DATA, sizeof(BEFORE_DATA) - 1);
-    event->data_at = (uint32_t)(at - event->text);
+    event->data_at = (uint16_t)(at - event->text);
     put(at, data.base, data.len);
     if (raw)
         put(event->text + end, category.base, category.len);
@@ -162,7 +167,6 @@ static char *put_number(char *end, uint64_t number)
 void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random)
 {
     event->seq = seq;
-    event->random = random;
 
     char *digit = put_number(event->text + HEAD_LEN + DIGITS_MAX, (uint64_t)lp_seq_ms(seq));
     event->wire_start = (uint8_t)(digit - event->text - HEAD_LEN);
@@ -216,14 +220,15 @@ void lp_event_unref(lp_event *event)
     if (event == NULL || atomic_fetch_sub_explicit(&event->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (event->block_at != 0)
-        lp__block_give(event, event->block_at);
+        lp__block_give(event, event->block_at * (uint32_t)LP__BLOCK_ALIGN);
     else
         free(event);
 }
 
 lp_id lp_event_id(const lp_event *event)
 {
-    return lp_id_make(event->seq, event->random);
+    const char *text = event->text + event->end - (sizeof(TAIL) - 1) - LP_ID_TEXT_LEN;
+    return lp_id_make(event->seq, lp__id_read_random(text));
 }
 
 uint64_t lp_event_seq(const lp_event *event)

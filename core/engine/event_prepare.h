@@ -18,6 +18,9 @@ int lp__event_prepare_in(lp__block **block, lp_str category, lp_str data, lp_eve
 /* Gives the event its id and completes its wire text. Once. */
 void lp__event_stamp(lp_event *event, uint64_t seq, uint64_t random);
 
+/* The random bits, as lp_id_make takes them, of the id that lp_id_format wrote there. */
+uint64_t lp__id_read_random(const char *text);
+
 /* When it became visible, in the low bits of lp__now.mono_us; 0: not known. Home loop only. */
 void lp__event_set_visible(lp_event *event, uint32_t mono_us);
 uint32_t lp__event_visible_us(const lp_event *event);

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include <longpoll/event.h>
+#include "event_prepare.h"
 
 enum { RANDOM_BITS = 59 };
 
@@ -44,6 +44,16 @@ static void put_hex(uint8_t *out, uint64_t bits)
     bits = (bits << 4 | bits) & UINT64_C(0x0f0f0f0f0f0f0f0f);
     uint64_t letters = (bits + EVERY_BYTE(6)) >> 4 & EVERY_BYTE(1);
     put_word(out, bits + EVERY_BYTE('0') + letters * ('a' - '0' - 10));
+}
+
+/* And back. */
+static uint64_t get_hex(const uint8_t *digits)
+{
+    uint64_t bits = get_word(digits), letters = bits >> 6 & EVERY_BYTE(1);
+    bits = (bits & EVERY_BYTE(0x0f)) + letters * 9;
+    bits = (bits >> 4 | bits) & UINT64_C(0x00ff00ff00ff00ff);
+    bits = (bits >> 8 | bits) & UINT64_C(0x0000ffff0000ffff);
+    return (bits >> 16 | bits) & UINT32_MAX;
 }
 
 /* ---- public -------------------------------------------------------------- */
@@ -112,6 +122,14 @@ void lp_id_format(lp_id id, char *out)
     out[23] = '-';
     memcpy(out + 24, digits + 20, 12);
     out[LP_ID_TEXT_LEN] = '\0';
+}
+
+uint64_t lp__id_read_random(const char *text)
+{
+    uint8_t digits[16];
+    memcpy(digits, text + 19, 4);
+    memcpy(digits + 4, text + 24, 12);
+    return get_hex(digits) << 32 | get_hex(digits + 8);
 }
 
 static int hex_digit(char c)

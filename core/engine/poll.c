@@ -298,6 +298,7 @@ void lp__engine_flush(lp__engine *engine, lp__now now)
     flush_timeouts(engine, now.mono_ms, settled_seq);
     engine->flushed_seq = engine->visible_seq;
     engine->press_cost = 0;
+    lp__engine_note_slack(engine, now.mono_ms);
 }
 
 void lp__engine_dismiss(lp__engine *engine, lp__now now, lp__waiter *waiter)
@@ -344,5 +345,7 @@ int64_t lp__engine_deadline(const lp__engine *engine)
         int64_t left = expires_ms > engine->clock.ms ? expires_ms - engine->clock.ms : 0;
         deadline = sooner(deadline, now + left + EXPIRY_GRAIN_MS);
     }
+    if (engine->slack_since_ms != INT64_MAX && now - engine->slack_since_ms < LP__SLACK_MS)
+        deadline = sooner(deadline, engine->slack_since_ms + LP__SLACK_MS);
     return deadline;
 }

@@ -63,7 +63,7 @@ int lp__engine_replay_event(lp__engine *engine, lp__now now, lp_id id, lp_str na
         lp__changes_note_removal(engine, seq, LP_REMOVED_REPLAY);
         return LP_SKIPPED;
     }
-    category->reserved++;
+    lp__category_pin(category);
     int status;
     if (lp_seq_ms(seq) <= lp__engine_expired_ms(engine, now)) {
         lp__category_keep(engine, category);
@@ -118,7 +118,7 @@ int lp__engine_replay_horizon(lp__engine *engine, lp_str name, uint64_t seq)
         lp__category_release(engine, category);
         return LP_OK;
     }
-    category->reserved++;
+    lp__category_pin(category);
     lp__category_keep(engine, category);
     if (seq > category->horizon) {
         up_to limit = {seq};

@@ -1,21 +1,22 @@
-/* What listener_uv.c and tls_uv.c share: a listener and one of its connections. Home loop only. */
+/* What connection_uv.c and tls_uv.c share. On the thread of the loop. */
 #ifndef LP_HTTP_CONNECTION_UV_H
 #define LP_HTTP_CONNECTION_UV_H
 
 #include <uv.h>
 
-#include "loop.h"
+#include "connection.h"
 
 enum { LP__TLS_HEADER = 5 }; /* of a record: its type, a version, the length of its body */
 
 /* Connections of TLS that libh2o may begin to read from on its own. */
-typedef struct lp__tls_group {
+struct lp__tls_group {
     uv_prepare_t prepare; /* active while the list has members */
     lp__list restarted;
-} lp__tls_group;
+    void (*closed)(void *ctx);
+    void *ctx;
+};
 
-/* What stands between libuv and libh2o on a connection that speaks TLS (tls_uv.c). */
-typedef struct lp__tls {
+struct lp__tls {
     uv_stream_t *stream;
     h2o_socket_t *socket; /* libh2o's */
     SSL_CTX *ctx;         /* a reference: libh2o keeps a bare pointer to it */
@@ -33,42 +34,12 @@ typedef struct lp__tls {
     bool has_heard;      /* anything at all */
     bool said_goodbye;   /* the client's alert has been read, close_notify or worse */
     bool serves_request; /* see lp__connection_serves */
-} lp__tls;
-
-typedef struct lp__connection {
-    uv_tcp_t tcp; /* its `data` is libh2o's while it serves the connection */
-    struct lp__listener *listener;
-    lp__list link;
-    h2o_socket_t *socket; /* libh2o's; NULL in one that lingers */
-    lp__tls *tls;         /* NULL in clear */
-    uint64_t since_ms;    /* of one that lingers */
-    bool refused;
-    bool cut; /* for what it held */
-} lp__connection;
-
-struct lp__listener {
-    uv_tcp_t tcp;
-    uv_timer_t sweep; /* of what connections hold, and of those that linger */
-    lp__tls_group tls_group;
-    lp__listener_options options;
-    SSL_CTX *tls;         /* for connections from now on; NULL: in clear */
-    lp__list connections; /* served by libh2o */
-    lp__list lingering;   /* refused, until their client has read why */
-    size_t connection_count, lingering_count;
-    int open_handles; /* of the listener itself */
-    bool stopped;
-    char discarded[512];
 };
-
-/* The group's handle is the loop's from now on, and to be closed by the caller. */
-void lp__tls_group_open(h2o_loop_t *loop, lp__tls_group *group);
 
 /* Of zeroed memory, when h2o_accept has been called for `socket` with `ctx`. */
 void lp__tls_begin(lp__tls *tls, lp__tls_group *group, uv_stream_t *stream, h2o_socket_t *socket,
                    SSL_CTX *ctx);
 /* The stream has closed: lets go of what it held, and returns whether its handshake failed. */
 bool lp__tls_end(lp__tls *tls);
-/* Memory that a record takes of which only a part is in. */
-size_t lp__tls_held(const lp__tls *tls);
 
 #endif

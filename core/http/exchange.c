@@ -1,38 +1,68 @@
-/* Exchanges: a request and its answer, from the first check to the memory's end. Home loop only.
- * See inside.h. */
+/* Exchanges: a request and its answer, from the first check to the memory's end. On the thread of
+ * the request's loop. See inside.h. */
 #include "inside.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-void lp__exchange_set_waiting(lp__exchange *exchange, bool is_waiting)
+void lp__exchange_set_poll(lp__exchange *exchange, lp__poll *poll)
 {
     lp_http_figures *figures = &exchange->http->figures;
-    uint64_t *waiting = exchange->waiter.is_stream ? &figures->streams : &figures->polls;
-    if (is_waiting == exchange->is_waiting)
-        return;
-    exchange->is_waiting = is_waiting;
-    if (is_waiting)
-        ++*waiting;
-    else
-        --*waiting;
-    if (is_waiting && exchange->waiter.is_stream)
-        figures->streams_begun++;
+    uint64_t *waiting = exchange->stream ? &figures->streams : &figures->polls;
+    if (!exchange->poll != !poll)
+        lp__figure_add(waiting, poll ? 1 : -1);
+    if (poll && exchange->stream)
+        lp__figure_add(&figures->streams_begun, 1);
+    exchange->poll = poll;
+}
+
+void lp__pending_begin(lp__pending *pending, lp__exchange *exchange)
+{
+    pending->exchange = exchange;
+    exchange->pending = pending;
+    lp__list_push_back(&exchange->http->pending, &exchange->link);
+}
+
+lp__exchange *lp__pending_end(lp__pending *pending)
+{
+    lp__exchange *exchange = pending->exchange;
+    if (exchange) {
+        lp__list_unlink(&exchange->link);
+        exchange->pending = NULL;
+    }
+    pending->exchange = NULL;
+    return exchange;
+}
+
+int lp__report_for(lp__exchange *exchange, lp__report_cb done)
+{
+    lp__port *port = exchange->http->port;
+    lp__pending *pending = port ? malloc(sizeof(*pending)) : NULL;
+    if (!pending)
+        return port ? LP_ENOMEM : LP_ECLOSED;
+    lp__pending_begin(pending, exchange); /* at home it is decided at once */
+    int status = lp__port_report(port, done, pending);
+    if (status != LP_OK) {
+        lp__pending_end(pending);
+        free(pending);
+    }
+    return status;
 }
 
 /* Runs when the request's pool is cleared, whatever ended the request. The descriptor and the
  * pool's other memory are still there. */
-static void lp__exchange_dispose(void *memory)
+static void on_end(void *memory)
 {
-    lp__exchange *exchange = memory;
+    lp__exchange *exchange = *(lp__exchange **)memory;
     lp__http *http = exchange->http;
     if (exchange->watched_fd >= 0 && http->watch)
         lp__watch_remove(http->watch, exchange->watched_fd);
-    if (exchange->is_waiting && http->manager)
-        lp__manager_cancel(http->manager, &exchange->waiter);
-    lp__exchange_set_waiting(exchange, false);
-    if (exchange->publish)
-        lp__publish_forget(exchange->publish);
+    if (exchange->poll)
+        lp__poll_cancel(exchange->poll);
+    lp__exchange_set_poll(exchange, NULL);
+    if (exchange->pending)
+        lp__pending_end(exchange->pending);
     if (exchange->stream)
         lp__stream_forget(exchange->stream);
     for (size_t i = 0; i < exchange->event_count; i++)
@@ -52,31 +82,33 @@ static size_t header_bytes(const h2o_req_t *req)
 
 static lp__exchange *new_exchange(lp__http *http, h2o_req_t *req)
 {
-    lp__exchange *exchange =
-        h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), lp__exchange_dispose);
+    lp__exchange *exchange = h2o_mem_alloc_pool(&req->pool, sizeof(*exchange));
+    lp__exchange **end = h2o_mem_alloc_shared(&req->pool, sizeof(*end), on_end);
+    *end = exchange;
     memset(exchange, 0, sizeof(*exchange));
     exchange->http = lp__http_ref(http);
     exchange->req = req;
     exchange->watched_fd = -1;
     lp__list_init(&exchange->link);
     lp__list_init(&exchange->large_link);
-    lp__connection_serves(req);
     return exchange;
 }
 
-/* NULL when the request has been refused. */
-static lp__exchange *check(lp__exchange *exchange)
+/* NULL when the request has been dropped or refused. */
+static lp__exchange *start(lp__http *http, h2o_req_t *req, bool is_wire)
 {
-    lp__http *http = exchange->http;
-    h2o_req_t *req = exchange->req;
+    if (!lp__connection_serves(req)) {
+        lp__request_drop(req);
+        return NULL;
+    }
+    lp__exchange *exchange = new_exchange(http, req);
+    exchange->is_wire = is_wire;
     const char *refusal = NULL;
-    int status = 500;
-    if (req->conn->ctx->loop != http->loop) {
-        refusal = "the libh2o context is not on the home loop of the manager";
-    } else if (req->version >= 0x200) {
+    int status = 0;
+    if (req->version >= 0x200) {
         status = 505;
         refusal = "HTTP/2 is not served here: switch it off, or put a proxy in front";
-    } else if (header_bytes(req) > (size_t)http->options.header_bytes_max) {
+    } else if (header_bytes(req) > (size_t)http->site->options.header_bytes_max) {
         status = 431;
         refusal = "the request's headers are too large";
     }
@@ -92,14 +124,12 @@ static lp__exchange *check(lp__exchange *exchange)
 
 lp__exchange *lp__exchange_start(lp__http *http, h2o_req_t *req)
 {
-    lp__exchange *exchange = new_exchange(http, req);
-    exchange->is_wire = true;
-    return check(exchange);
+    return start(http, req, true);
 }
 
 lp__exchange *lp__exchange_start_internal(lp__http *http, h2o_req_t *req)
 {
-    return check(new_exchange(http, req));
+    return start(http, req, false);
 }
 
 bool lp__method_is(const h2o_req_t *req, const char *method)
@@ -175,7 +205,7 @@ void lp__exchange_set_headers(lp__exchange *exchange, const lp__reply *reply, si
                        &(lp__wire_header){{"Retry-After", 11}, {"retry-after", 11}, {text, len}});
     }
     if (exchange->is_wire) {
-        lp__origin_add_headers(exchange->http, req, reply->allow);
+        lp__origin_add_headers(&exchange->http->site->origins, req, reply->allow);
         lp__http_count_refusal(exchange->http, reply->status);
     }
     if (reply->close || req->conn->ctx->shutdown_requested)
@@ -254,9 +284,10 @@ void lp__http_end_pending(lp__http *http, h2o_context_t *context)
             lp__list_push_back(&http->pending, &exchange->link);
             continue;
         }
-        lp__publish_forget(exchange->publish);
-        exchange->publish = NULL;
+        lp__pending_end(exchange->pending);
         lp__exchange_error(exchange, 503, &why,
-                           "the server stops, and it is not known yet whether this is kept");
+                           exchange->is_wire
+                               ? "the server stops, and it is not known yet whether this is kept"
+                               : "the server stops");
     }
 }

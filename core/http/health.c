@@ -1,7 +1,9 @@
-/* GET /health: whether a publish would be kept, and why not. Home loop only. */
+/* GET /health: whether a publish would be kept, and why not. On the thread of the
+ * request's loop. */
 #include "inside.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const lp__reply health_reply = {
@@ -22,22 +24,37 @@ static lp_str explain(h2o_mem_pool_t *pool, const char *status, const char *reas
     return (lp_str){body, (size_t)head + len};
 }
 
-void lp__serve_health(lp__http *http, h2o_req_t *req)
+static void answer(lp__exchange *exchange, lp_state state, const lp_error *health)
 {
-    lp__exchange *exchange = lp__exchange_start_internal(http, req);
-    if (!exchange || !lp__exchange_is_get(exchange, &health_reply))
-        return;
-    lp_error why = {LP_ECLOSED, "the manager has ended"};
-    lp_state state = http->manager ? lp_manager_state(http->manager) : LP_STATE_CLOSED;
     lp__reply reply = health_reply;
-    if (http->manager && lp_manager_health(http->manager, &why) == LP_OK) {
+    if (health->status == LP_OK) {
         reply.body = lp_str_of("{\"status\":\"serving\"}");
     } else {
         const char *status = state == LP_STATE_SERVING ? "unable to keep" : lp_state_name(state);
         reply.status = 503;
         if (state == LP_STATE_SERVING || state == LP_STATE_STARTING)
-            lp__reply_status(why.status, &reply.retry_after_s);
-        reply.body = explain(&req->pool, status, why.message);
+            lp__reply_status(health->status, &reply.retry_after_s);
+        reply.body = explain(&exchange->req->pool, status, health->message);
     }
     lp__exchange_reply(exchange, &reply);
+}
+
+static void on_report(void *ctx, const lp__report *report)
+{
+    lp__exchange *exchange = lp__pending_end(ctx);
+    if (exchange)
+        answer(exchange, report->stats.state, &report->health);
+    free(ctx);
+}
+
+void lp__serve_health(lp__http *http, h2o_req_t *req)
+{
+    lp__exchange *exchange = lp__exchange_start_internal(http, req);
+    if (!exchange || !lp__exchange_is_get(exchange, &health_reply))
+        return;
+    int status = lp__report_for(exchange, on_report);
+    if (status == LP_ECLOSED)
+        answer(exchange, LP_STATE_CLOSED, &(lp_error){LP_ECLOSED, "the manager has ended"});
+    else if (status != LP_OK)
+        answer(exchange, lp__http_state(http), &(lp_error){status, "out of memory"});
 }

@@ -1,5 +1,5 @@
 /* Answers that are being written: the deadline of each and the bound of all. libh2o has no timeout
- * for writes and tells nothing of those that fail. Home loop only. See inside.h. */
+ * for writes and tells nothing of those that fail. On the thread of their loop. See inside.h. */
 #include "inside.h"
 
 /* An answer counts against the bound on bytes in flight from this size on, and may be cut for its
@@ -16,8 +16,8 @@ void lp__inflight_leave(lp__exchange *exchange)
         exchange->http->large_bytes -= exchange->bytes;
     lp__list_unlink(&exchange->large_link);
     lp__list_unlink(&exchange->link);
-    exchange->http->figures.inflight--;
-    exchange->http->figures.inflight_bytes -= exchange->bytes;
+    lp__figure_add(&exchange->http->figures.inflight, -1);
+    lp__figure_add(&exchange->http->figures.inflight_bytes, -(int64_t)exchange->bytes);
     exchange->bytes = 0;
 }
 
@@ -25,10 +25,10 @@ void lp__inflight_leave(lp__exchange *exchange)
 static void cut(lp__exchange *exchange, const char *why)
 {
     lp__http *http = exchange->http;
-    if (http->manager)
-        lp__manager_log(http->manager, LP_LOG_DEBUG, "http: an answer of %zu bytes was cut: %s",
-                        exchange->bytes, why);
-    http->figures.answers_cut++;
+    if (http->port)
+        lp__port_log(http->port, LP_LOG_DEBUG, "http: an answer of %zu bytes was cut: %s",
+                     exchange->bytes, why);
+    lp__figure_add(&http->figures.answers_cut, 1);
     lp__inflight_leave(exchange);
     lp__socket_abort(lp__socket_of(exchange->req));
 }
@@ -37,7 +37,7 @@ static void cut_late(lp__http *http, uint64_t now)
 {
     while (!lp__list_is_empty(&http->inflight)) {
         lp__exchange *oldest = LP__CONTAINER(http->inflight.next, lp__exchange, link);
-        if (now - oldest->started_ms < (uint64_t)http->options.answer_timeout_ms)
+        if (now - oldest->started_ms < (uint64_t)http->site->options.answer_timeout_ms)
             return;
         cut(oldest, "its reader is too slow");
     }
@@ -45,7 +45,7 @@ static void cut_late(lp__http *http, uint64_t now)
 
 static void cut_large(lp__http *http, uint64_t begun_by_ms)
 {
-    while (http->large_bytes > (size_t)http->options.inflight_bytes_max) {
+    while (http->large_bytes > lp__http_inflight_max(http)) {
         lp__exchange *oldest = LP__CONTAINER(http->large.next, lp__exchange, large_link);
         if (oldest->started_ms > begun_by_ms)
             return;
@@ -61,7 +61,7 @@ static void look_at_large(lp__http *http, uint64_t now)
         cut_large(http, http->excess_ms);
         http->excess_ms = 0;
     }
-    if (http->large_bytes <= (size_t)http->options.inflight_bytes_max)
+    if (http->large_bytes <= lp__http_inflight_max(http))
         http->excess_ms = 0;
     else if (!http->excess_ms)
         http->excess_ms = now;
@@ -70,7 +70,8 @@ static void look_at_large(lp__http *http, uint64_t now)
 static void on_inflight_timer(void *ctx)
 {
     lp__http *http = ctx;
-    uint64_t now = lp__loop_now(http->loop), timeout = (uint64_t)http->options.answer_timeout_ms;
+    uint64_t now = lp__loop_now(http->loop),
+             timeout = (uint64_t)http->site->options.answer_timeout_ms;
     cut_late(http, now);
     look_at_large(http, now);
     if (lp__list_is_empty(&http->inflight))
@@ -88,8 +89,7 @@ static void join_large(lp__exchange *exchange)
     lp__list_push_back(&http->large, &exchange->large_link);
     http->large_bytes += exchange->bytes;
     cut_large(http, exchange->started_ms - SLOW_MS);
-    if (http->large_bytes > (size_t)http->options.inflight_bytes_max && !http->excess_ms &&
-        http->timer)
+    if (http->large_bytes > lp__http_inflight_max(http) && !http->excess_ms && http->timer)
         lp__timer_start(http->timer, 0);
 }
 
@@ -101,13 +101,13 @@ void lp__inflight_join(lp__exchange *exchange, size_t bytes)
     lp__inflight_leave(exchange);
     exchange->started_ms = lp__loop_now(http->loop);
     exchange->bytes = bytes ? bytes : 1;
-    http->figures.inflight++;
-    http->figures.inflight_bytes += exchange->bytes;
+    lp__figure_add(&http->figures.inflight, 1);
+    lp__figure_add(&http->figures.inflight_bytes, (int64_t)exchange->bytes);
     lp__list_push_back(&http->inflight, &exchange->link);
     if (!http->timer)
         lp__timer_open(http->loop, on_inflight_timer, http, &http->timer);
     if (http->timer && !lp__timer_is_started(http->timer))
-        lp__timer_start(http->timer, (uint64_t)http->options.answer_timeout_ms);
+        lp__timer_start(http->timer, (uint64_t)http->site->options.answer_timeout_ms);
     if (exchange->bytes >= LARGE_BYTES)
         join_large(exchange);
 }
@@ -118,5 +118,5 @@ bool lp__inflight_is_crowded(const lp__exchange *exchange, size_t bytes, bool co
     const lp__http *http = exchange->http;
     bool is_tls = exchange->req->input.scheme == &H2O_URL_SCHEME_HTTPS;
     return (copies || is_tls) && bytes >= LARGE_BYTES &&
-           http->large_bytes + bytes > 2 * (size_t)http->options.inflight_bytes_max;
+           http->large_bytes + bytes > 2 * lp__http_inflight_max(http);
 }

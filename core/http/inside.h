@@ -1,13 +1,18 @@
-/* What the files of core/http share: the HTTP side of one manager, and one request that it serves.
- * Home loop only. */
+/* What the files of core/http share: the HTTP side of one manager (a site), what it has on each
+ * loop that serves (lp__http), and one request. All but the site belongs to the thread of its loop.
+ */
 #ifndef LP_HTTP_INSIDE_H
 #define LP_HTTP_INSIDE_H
 
 #include <h2o.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include <longpoll/http.h>
 
 #include "../manager/inside.h"
+#include "../manager/port.h"
 #include "../wire/answer.h"
 #include "loop.h"
 #include "rate.h"
@@ -24,36 +29,93 @@ _Static_assert(sizeof(lp_str) == sizeof(h2o_iovec_t) &&
                    offsetof(lp_str, len) == offsetof(h2o_iovec_t, len),
                "pieces are handed to libh2o as they are");
 
+/* ---- a manager's side, on all loops ------------------------------------- */
+
 /* The HTTP side of one manager. Counted: the manager holds it, and so does everything that may be
- * called by libh2o when the manager has been freed already (mounted handlers, servers, requests).
- */
+ * called when the manager has been freed already (mounted handlers, servers, loops). What is not
+ * behind the mutex is set before the first request, and read by any thread. */
+typedef struct lp__site {
+    atomic_size_t refs;
+    lp_manager_options bounds; /* the manager's, with all defaults filled in */
+    lp_http_options options;   /* with all defaults filled in; its `cors_origins` is NULL */
+    lp__origins origins;
+
+    pthread_mutex_t mutex;
+    lp_manager *manager;   /* NULL once it is freed */
+    h2o_loop_t *home_loop; /* NULL with it */
+    struct lp__http *home; /* what the home loop has, NULL when it has nothing; home thread */
+    lp__list loops;        /* of lp__http */
+    atomic_size_t loop_count;
+    lp_http_figures past; /* of loops that are gone */
+    lp__rate *rate;       /* NULL: no bound */
+    uint64_t rate_ms;     /* the latest time that it was told */
+} lp__site;
+
+/* The site of a manager, made when there is none yet. Home thread. LP_ENOMEM, LP_EFULL. The
+ * reference stays the manager's. */
+int lp__site_of(lp_manager *manager, lp__site **out);
+lp__site *lp__site_ref(lp__site *site);
+void lp__site_unref(lp__site *site);
+/* As lp__rate_take for the site's bound; 0 when there is none. */
+uint64_t lp__site_rate_take(lp__site *site, const struct sockaddr *address, int64_t events,
+                            uint64_t now_ms);
+/* The sums over all loops. Any thread. */
+void lp__site_figures(lp__site *site, lp_http_figures *out);
+
+/* LP_EINVAL when the host program does not ignore SIGPIPE. */
+int lp__http_check_sigpipe(lp_error *error);
+
+/* ---- what it has on one loop -------------------------------------------- */
+
+/* Counted: each libh2o context with handlers of ours holds it, and each request that is served; the
+ * one of the home loop is the manager's as well. */
 typedef struct lp__http {
     size_t refs;
-    lp_manager *manager; /* NULL once it is freed */
-    h2o_loop_t *loop;
-    lp_http_options options; /* with all defaults filled in; its `cors_origins` is NULL */
-    lp__origins origins;
-    lp__rate *rate;          /* NULL: no bound */
-    lp_http_figures figures; /* `inflight` and `inflight_bytes` are of all answers */
+    lp__site *site;
+    lp__port *port;   /* NULL: the manager takes no more, or is freed */
+    h2o_loop_t *loop; /* of libh2o */
+    lp__list link;    /* in its site's list */
+    lp__soon *soon;   /* the turns of the port; NULL on the home loop where that is the manager's */
+    lp__alarm *alarm; /* its wake-ups; NULL on the home loop */
+    bool is_home;
+    size_t closing;          /* handles that are being closed, at the end */
+    lp_http_figures figures; /* written by this loop alone, see lp__figure_add; `inflight` and
+                                `inflight_bytes` are of all answers */
     lp__watch *watch;        /* of parked polls; NULL before the first and after the last */
     lp__timer *timer;        /* of answers being written */
     lp__list inflight;       /* exchanges whose answer is being written, oldest first */
     lp__list large;          /* those of them that count against inflight_bytes_max */
     size_t large_bytes;
     uint64_t excess_ms; /* since when they have been too many; 0: they are not */
-    lp__list pending;   /* exchanges whose publish is not decided yet */
+    lp__list pending;   /* exchanges that wait for the manager's word: see lp__pending */
     lp__list streams;   /* that are open */
 } lp__http;
 
-/* The HTTP side of a manager, made when there is none yet. LP_ENOMEM. The reference stays the
- * manager's. */
-int lp__http_of(lp_manager *manager, lp__http **out);
+/* What a site has on a loop, made when it has nothing there yet: for a context of libh2o on that
+ * loop. Its thread. A reference; NULL: out of memory, or of descriptors. */
+lp__http *lp__http_attach(lp__site *site, h2o_loop_t *loop);
+/* The one of the loop, borrowed; that of the home loop is made when there is none. NULL: the site
+ * has none there. */
+lp__http *lp__http_of_loop(lp__site *site, h2o_loop_t *loop);
 lp__http *lp__http_ref(lp__http *http);
 void lp__http_unref(lp__http *http);
+/* The manager has been freed: lets go of what the home loop has. */
+void lp__http_leave_home(lp__http *http);
 
+lp_state lp__http_state(const lp__http *http);
+/* Whether polls are answered with events. */
+bool lp__http_is_serving(const lp__http *http);
 /* Closes the timer when the manager ends and no answer is left to be timed: then nothing of ours is
  * on the loop. */
 void lp__http_close_timer(lp__http *http);
+/* This loop's share of inflight_bytes_max. */
+size_t lp__http_inflight_max(const lp__http *http);
+
+/* Figures have one writer and any number of readers: no locked instruction is needed. */
+static inline void lp__figure_add(uint64_t *figure, int64_t count)
+{
+    __atomic_store_n(figure, *figure + (uint64_t)count, __ATOMIC_RELAXED);
+}
 
 /* What a connection of a server does, for the figures. */
 typedef enum lp__counted {
@@ -66,12 +128,10 @@ void lp__http_count(lp__http *http, lp__counted what);
 /* An answer with this status, if it refuses: of events or publish. */
 void lp__http_count_refusal(lp__http *http, int http_status);
 
-/* LP_EINVAL when the host program does not ignore SIGPIPE. */
-int lp__http_check_sigpipe(lp_error *error);
+/* ---- one request --------------------------------------------------------- */
 
-/* One request and its answer. Lives in memory of its own that the request's pool owns: whatever
- * ends the request, lp__exchange_dispose lets go of everything. A parked poll is one of these, so
- * it stays small. */
+/* One request and its answer. Lives in the request's pool: whatever ends the request lets go of
+ * everything (exchange.c). A parked poll is one of these, and a poll of its port. */
 typedef struct lp__exchange {
     h2o_generator_t generator;
     lp__http *http;
@@ -81,24 +141,36 @@ typedef struct lp__exchange {
     uint64_t started_ms; /* when its answer began */
     size_t bytes;        /* of its answer; 0 when it is not in flight */
     int watched_fd;      /* -1: not watched */
-    bool is_waiting;     /* `waiter` is the engine's; see lp__exchange_set_waiting */
     bool is_by_id;       /* its poll resumes by id */
     bool is_wire;        /* of events or publish: counted, and pages of other origins may read it */
-    lp__waiter waiter;
-    lp_event **events; /* references held until the answer is written; in the pool */
+    lp__poll *poll;      /* that waits or rests; see lp__exchange_set_poll */
+    lp_event **events;   /* references held until the answer is written; in the pool */
     size_t event_count;
-    struct lp__publish *publish; /* that has not been decided */
+    struct lp__pending *pending; /* that has not been decided */
     struct lp__stream *stream;   /* NULL: a plain poll */
 } lp__exchange;
 
-/* Starts serving a request of events or publish: NULL when it has been answered already (another
- * loop, too many header bytes, HTTP/2). */
+/* Starts serving a request of events or publish: NULL when it has been answered already (too
+ * many header bytes, HTTP/2). */
 lp__exchange *lp__exchange_start(lp__http *http, h2o_req_t *req);
 /* The same for what is the operator's: health, metrics. */
 lp__exchange *lp__exchange_start_internal(lp__http *http, h2o_req_t *req);
 
-/* Says that `waiter` is the engine's from now on, or not any more, and counts polls and streams. */
-void lp__exchange_set_waiting(lp__exchange *exchange, bool is_waiting);
+/* Says which poll it waits with from now on, NULL: with none any more; counts polls and streams. */
+void lp__exchange_set_poll(lp__exchange *exchange, lp__poll *poll);
+
+/* What the manager calls back with when it has decided. At the head of memory of its own, since the
+ * request may have ended by then: the callback asks for the exchange, and frees it. */
+typedef struct lp__pending {
+    lp__exchange *exchange; /* NULL when the request has ended */
+} lp__pending;
+void lp__pending_begin(lp__pending *pending, lp__exchange *exchange);
+/* It is decided, or not to be told: returns the exchange, NULL when that is gone. */
+lp__exchange *lp__pending_end(lp__pending *pending);
+
+/* Asks the manager for its figures: `done` gets an lp__pending of this exchange. LP_ECLOSED,
+ * LP_ENOMEM. */
+int lp__report_for(lp__exchange *exchange, lp__report_cb done);
 
 /* A whole answer. */
 typedef struct lp__reply {
@@ -153,7 +225,7 @@ void lp__serve_metrics(lp__http *http, h2o_req_t *req);
 
 /* Sees to what libh2o refuses by itself on a server's fallback path: counts it, and adds the
  * headers of CORS. */
-void lp__http_mount_refusals(lp__http *http, h2o_pathconf_t *fallback);
+void lp__http_mount_refusals(lp__site *site, h2o_pathconf_t *fallback);
 
 /* For what GET alone may ask: answers other methods (OPTIONS too) and returns false. `headers` are
  * the reply's. */
@@ -164,17 +236,18 @@ bool lp__exchange_is_get(lp__exchange *exchange, const lp__reply *like);
 int lp__origins_read(const char *const *texts, size_t count, lp__origins *out, lp_error *error);
 void lp__origins_free(lp__origins *origins);
 /* Whether a page made the request whose origin is neither the server's own nor on the list. */
-bool lp__origin_is_foreign(const lp__http *http, const h2o_req_t *req);
+bool lp__origin_is_foreign(const lp__origins *origins, const h2o_req_t *req);
 /* Adds the headers of CORS to an answer, where there is a list; `methods` (may be NULL) go into the
  * answer to a preflight. */
-void lp__origin_add_headers(const lp__http *http, h2o_req_t *req, const char *methods);
+void lp__origin_add_headers(const lp__origins *origins, h2o_req_t *req, const char *methods);
 
 /* The client of a parked poll has gone (subscribe.c). */
 void lp__subscribe_gone(void *exchange);
 
-/* What polls and streams share (subscribe.c): looking after the client while they wait, which may
- * fail with a status, and saying why they cannot. */
-int lp__subscribe_watch(lp__exchange *exchange);
+/* What polls and streams share (subscribe.c): beginning to wait, and looking after the client
+ * meanwhile; saying why they cannot. */
+int lp__subscribe_wait(lp__exchange *exchange, const lp_query *query,
+                       const lp__poll_options *options);
 void lp__subscribe_unwatch(lp__exchange *exchange);
 void lp__subscribe_refuse(lp__exchange *exchange, int status);
 
@@ -190,7 +263,5 @@ void lp__stream_gone(lp__exchange *exchange);
 void lp__stream_forget(lp__stream *stream);
 /* Ends the streams of one context, NULL: of all. */
 void lp__streams_end(lp__http *http, const h2o_context_t *context);
-/* The request of a pending publish has ended (publish.c). */
-void lp__publish_forget(struct lp__publish *publish);
 
 #endif

@@ -1,11 +1,13 @@
 /* GET /metrics: the figures in Prometheus' text format, version 0.0.4
  * (https://prometheus.io/docs/instrumenting/exposition_formats/). No label names a category: their
- * number is not bounded by anything that a reader of metrics could bear. Home loop only. */
+ * number is not bounded by anything that a reader of metrics could bear. On the thread of the
+ * request's loop. */
 #include "inside.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Each line's numbers are at most 20 digits long, so the whole has a bound; a test looks at how
@@ -211,25 +213,30 @@ static const lp__wire_header metrics_headers[] = {
 static const lp__reply error_reply = {
     .status = 200, .headers = lp__publish_headers, .header_count = LP__PUBLISH_HEADERS};
 
+static void on_report(void *ctx, const lp__report *report)
+{
+    lp__exchange *exchange = lp__pending_end(ctx);
+    free(ctx);
+    if (!exchange)
+        return;
+    lp_http_figures figures;
+    lp__site_figures(exchange->http->site, &figures);
+    text out = {h2o_mem_alloc_pool(&exchange->req->pool, TEXT_MAX), 0};
+    put_all(&out, &report->stats, &figures);
+    lp__exchange_reply(exchange, &(lp__reply){.status = 200,
+                                              .headers = metrics_headers,
+                                              .header_count = COUNT_OF(metrics_headers),
+                                              .body = {out.base, out.len}});
+}
+
 void lp__serve_metrics(lp__http *http, h2o_req_t *req)
 {
     lp__exchange *exchange = lp__exchange_start_internal(http, req);
     if (!exchange || !lp__exchange_is_get(exchange, &error_reply))
         return;
-    if (!http->manager) {
-        lp__exchange_error(exchange, 503, &error_reply, lp_strerror(LP_ECLOSED));
-        return;
-    }
-    lp_stats stats;
-    lp_http_figures figures;
-    lp_manager_stats(http->manager, &stats, sizeof(stats));
-    lp_http_stats(http->manager, &figures, sizeof(figures));
-    text out = {h2o_mem_alloc_pool(&req->pool, TEXT_MAX), 0};
-    put_all(&out, &stats, &figures);
-    lp__exchange_reply(exchange, &(lp__reply){.status = 200,
-                                              .headers = metrics_headers,
-                                              .header_count = COUNT_OF(metrics_headers),
-                                              .body = {out.base, out.len}});
+    int status = lp__report_for(exchange, on_report);
+    if (status != LP_OK)
+        lp__exchange_error(exchange, 503, &error_reply, lp_strerror(status));
 }
 
 /* ---- figures ----------------------------------------------------------- */
@@ -238,16 +245,16 @@ void lp__http_count(lp__http *http, lp__counted what)
 {
     switch (what) {
     case LP__COUNTED_OPENED:
-        http->figures.connections++;
+        lp__figure_add(&http->figures.connections, 1);
         break;
     case LP__COUNTED_CLOSED:
-        http->figures.connections--;
+        lp__figure_add(&http->figures.connections, -1);
         break;
     case LP__COUNTED_REFUSED:
-        http->figures.connections_refused++;
+        lp__figure_add(&http->figures.connections_refused, 1);
         break;
     case LP__COUNTED_TLS_FAILURE:
-        http->figures.tls_failures++;
+        lp__figure_add(&http->figures.tls_failures, 1);
         break;
     }
 }
@@ -257,28 +264,19 @@ void lp__http_count_refusal(lp__http *http, int http_status)
     lp_http_figures *figures = &http->figures;
     switch (http_status) {
     case 403:
-        figures->refused_origin++;
+        lp__figure_add(&figures->refused_origin, 1);
         break;
     case 413:
     case 431:
-        figures->refused_large++;
+        lp__figure_add(&figures->refused_large, 1);
         break;
     case 429:
-        figures->refused_rate++;
+        lp__figure_add(&figures->refused_rate, 1);
         break;
     case 503:
-        figures->refused_busy++;
+        lp__figure_add(&figures->refused_busy, 1);
         break;
     default:
-        figures->refused_bad += http_status >= 400;
+        lp__figure_add(&figures->refused_bad, http_status >= 400);
     }
-}
-
-void lp_http_stats(const lp_manager *manager, lp_http_figures *out, size_t size)
-{
-    static const lp_http_figures none;
-    const lp__manager_http *slot =
-        lp__manager_http_slot((lp_manager *)(uintptr_t)manager); /* which is only read */
-    const lp_http_figures *figures = slot->http ? &((lp__http *)slot->http)->figures : &none;
-    memcpy(out, figures, size < sizeof(*figures) ? size : sizeof(*figures));
 }

@@ -1,5 +1,5 @@
 /* Pages of other origins: which of them may publish, and the headers by which browsers let pages
- * read answers (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol). Home loop.
+ * read answers (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol). Any thread.
  *
  * An origin is "scheme://host[:port]" (RFC 6454, 6.2). Browsers send it in lower case and without a
  * default port; lists are brought into that form when they are read. */
@@ -163,12 +163,12 @@ static bool is_own(h2o_iovec_t origin, const h2o_req_t *req)
            strncasecmp(origin.base, host.base, host.len) == 0;
 }
 
-bool lp__origin_is_foreign(const lp__http *http, const h2o_req_t *req)
+bool lp__origin_is_foreign(const lp__origins *origins, const h2o_req_t *req)
 {
     ssize_t at = -1;
     while ((at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("origin"), at)) != -1) {
         h2o_iovec_t origin = req->headers.entries[at].value;
-        if (!is_own(origin, req) && !is_listed(&http->origins, origin))
+        if (!is_own(origin, req) && !is_listed(origins, origin))
             return true;
     }
     return false;
@@ -191,9 +191,8 @@ static const lp__wire_header sendable = {
 static const lp__wire_header max_age = {LITERAL("Access-Control-Max-Age"),
                                         LITERAL("access-control-max-age"), LITERAL("600")};
 
-void lp__origin_add_headers(const lp__http *http, h2o_req_t *req, const char *methods)
+void lp__origin_add_headers(const lp__origins *origins, h2o_req_t *req, const char *methods)
 {
-    const lp__origins *origins = &http->origins;
     if (!origins->count && !origins->any)
         return;
     lp__add_header(req, &vary);

@@ -1,5 +1,6 @@
 /* What stands on each path of a server beside our handlers: errors in JSON, the absolute form of a
- * request's target, and the word to the connection that a request is served. Home loop only. */
+ * request's target, and the word to the connection that a request is served. On
+ * the thread of the request's loop. */
 #include "paths.h"
 
 #include "inside.h"
@@ -116,8 +117,10 @@ static int on_absolute(h2o_handler_t *handler, h2o_req_t *req)
 static int on_begin(h2o_handler_t *handler, h2o_req_t *req)
 {
     (void)handler;
-    lp__connection_serves(req);
-    return -1;
+    if (lp__connection_serves(req))
+        return -1;
+    lp__request_drop(req);
+    return 0;
 }
 
 void lp__path_complete(h2o_pathconf_t *path)

@@ -1,5 +1,5 @@
-/* Publishes over HTTP: reading them, and answering when their event is kept or refused. Home loop
- * only. */
+/* Publishes over HTTP: reading them, and answering when their event is kept or refused. On the
+ * thread of their loop. */
 #include "inside.h"
 
 #include <limits.h>
@@ -9,21 +9,14 @@
 
 #include "../wire/publish_body.h"
 
-/* What the manager calls back with. It outlives the request when that ends first. */
-struct lp__publish {
-    lp__exchange *exchange; /* NULL when the request has ended */
+typedef struct post {
+    lp__pending super;
     bool is_array;
     bool represents; /* the answer is what was published */
-};
+} post;
 
 static const lp__reply publish_reply = {
     .status = 200, .headers = lp__publish_headers, .header_count = LP__PUBLISH_HEADERS};
-
-void lp__publish_forget(struct lp__publish *publish)
-{
-    lp__list_unlink(&publish->exchange->link);
-    publish->exchange = NULL;
-}
 
 /* ---- answers ----------------------------------------------------------- */
 
@@ -63,33 +56,29 @@ static lp_str represent(h2o_mem_pool_t *pool, const lp_publish_result *result, b
     return (lp_str){body, length};
 }
 
-static void answer_kept(lp__exchange *exchange, const struct lp__publish *publish,
-                        const lp_publish_result *result)
+static void answer_kept(lp__exchange *exchange, const post *self, const lp_publish_result *result)
 {
     static const lp__wire_header applied = {
         {"Preference-Applied", 18}, {"preference-applied", 18}, {"return=representation", 21}};
     lp__reply reply = publish_reply;
     reply.body = lp__answer_published;
-    if (publish->represents && result->events) {
+    if (self->represents && result->events) {
         reply.extra = &applied;
-        reply.body = represent(&exchange->req->pool, result, publish->is_array);
+        reply.body = represent(&exchange->req->pool, result, self->is_array);
     }
     lp__exchange_reply(exchange, &reply);
 }
 
+/* When the loop is gone, so is the request, and this is on another thread. */
 static void on_published(void *ctx, const lp_publish_result *result)
 {
-    struct lp__publish *publish = ctx;
-    lp__exchange *exchange = publish->exchange;
-    if (exchange) {
-        lp__publish_forget(publish);
-        exchange->publish = NULL;
-        if (result->error.status == LP_OK)
-            answer_kept(exchange, publish, result);
-        else
-            refuse(exchange, result->error.status, result->error.message);
-    }
-    free(publish);
+    post *self = ctx;
+    lp__exchange *exchange = lp__pending_end(&self->super);
+    if (exchange && result->error.status == LP_OK)
+        answer_kept(exchange, self, result);
+    else if (exchange)
+        refuse(exchange, result->error.status, result->error.message);
+    free(self);
 }
 
 /* ---- into the manager -------------------------------------------------- */
@@ -97,7 +86,7 @@ static void on_published(void *ctx, const lp_publish_result *result)
 /* Which event a manager refuses as too large. */
 static void refuse_too_large(lp__exchange *exchange, const lp__publish_items *items)
 {
-    int64_t max = lp__manager_options(exchange->http->manager)->event_bytes_max;
+    int64_t max = exchange->http->site->bounds.event_bytes_max;
     char sentence[128] = "the request has more events than can be kept at once";
     for (size_t i = 0; i < items->count; i++) {
         if ((int64_t)items->items[i].data.len <= max)
@@ -125,22 +114,21 @@ static void refuse_publish(lp__exchange *exchange, int status, const lp__publish
 static void publish(lp__exchange *exchange, const lp__publish_items *items, lp_str key,
                     bool represents)
 {
-    lp__http *http = exchange->http;
     lp_publish_request request = LP_PUBLISH_REQUEST_INIT;
     request.items = items->items;
     request.item_count = items->count;
     request.idempotency_key = key;
-    struct lp__publish *publish = malloc(sizeof(*publish));
+    post *self = malloc(sizeof(*self));
     int status = LP_ENOMEM;
-    if (publish)
-        status = lp__manager_publish(http->manager, &request, on_published, publish);
+    if (self)
+        status = lp__port_publish(exchange->http->port, &request, on_published, self);
     if (status == LP_OK) {
-        *publish = (struct lp__publish){exchange, items->is_array, represents};
-        exchange->publish = publish;
-        lp__list_push_back(&http->pending, &exchange->link);
+        lp__pending_begin(&self->super, exchange);
+        self->is_array = items->is_array;
+        self->represents = represents;
         return;
     }
-    free(publish);
+    free(self);
     refuse_publish(exchange, status, items);
 }
 
@@ -235,14 +223,14 @@ static bool is_in_time(lp__exchange *exchange, int64_t events, int64_t taken)
     lp__http *http = exchange->http;
     h2o_conn_t *conn = exchange->req->conn;
     struct sockaddr_storage address = {0};
-    if (!http->rate || events <= 0)
+    if (!http->site->rate || events <= 0)
         return true;
     conn->callbacks->get_peername(conn, (struct sockaddr *)&address);
-    uint64_t wait_ms =
-        lp__rate_take(http->rate, (struct sockaddr *)&address, events, lp__loop_now(http->loop));
+    uint64_t wait_ms = lp__site_rate_take(http->site, (struct sockaddr *)&address, events,
+                                          lp__loop_now(http->loop));
     if (wait_ms == 0)
         return true;
-    wait_ms += (uint64_t)(taken * 1000 / http->options.publish_rate);
+    wait_ms += (uint64_t)(taken * 1000 / http->site->options.publish_rate);
     lp__reply reply = publish_reply;
     reply.retry_after_s = wait_ms / 1000 < INT_MAX ? (int)((wait_ms + 999) / 1000) : INT_MAX;
     lp__exchange_error(exchange, 429, &reply,
@@ -254,17 +242,17 @@ static bool is_in_time(lp__exchange *exchange, int64_t events, int64_t taken)
  * With a request that has more events than a burst, the burst is what it costs. */
 static bool rest_is_in_time(lp__exchange *exchange, size_t events)
 {
-    int64_t burst = exchange->http->options.publish_burst;
+    int64_t burst = exchange->http->site->options.publish_burst;
     return is_in_time(exchange, (events < (uint64_t)burst ? (int64_t)events : burst) - 1, 1);
 }
 
 static void publish_body(lp__exchange *exchange, lp_str key)
 {
     const h2o_req_t *req = exchange->req;
-    const lp_manager_options *options = lp__manager_options(exchange->http->manager);
     lp_str body = {req->entity.base, req->entity.len};
     lp__publish_items items;
-    int status = lp__publish_items_read(body, (size_t)options->pending_max, &items);
+    int64_t count_max = exchange->http->site->bounds.pending_max;
+    int status = lp__publish_items_read(body, (size_t)count_max, &items);
     if (status == LP_ENOMEM) {
         refuse(exchange, status, lp_strerror(status));
         return;
@@ -284,20 +272,21 @@ void lp__serve_publish(lp__http *http, h2o_req_t *req)
 {
     lp_str key;
     const char *fault;
-    http->figures.requests_publish++;
+    lp__figure_add(&http->figures.requests_publish, 1);
     lp__exchange *exchange = lp__exchange_start(http, req);
     if (!exchange)
         return;
     if (!lp__method_is(req, "POST"))
         answer_other_method(exchange);
-    else if (http->options.refuse_foreign_origin && lp__origin_is_foreign(http, req))
+    else if (http->site->options.refuse_foreign_origin &&
+             lp__origin_is_foreign(&http->site->origins, req))
         lp__exchange_error(exchange, 403, &publish_reply,
                            "publishing from a page of another origin is not allowed");
-    else if (!http->manager)
+    else if (!http->port)
         refuse(exchange, LP_ECLOSED, lp_strerror(LP_ECLOSED));
     else if (!is_in_time(exchange, 1, 0))
         return;
-    else if (req->entity.len > (size_t)http->options.body_bytes_max)
+    else if (req->entity.len > (size_t)http->site->options.body_bytes_max)
         refuse(exchange, LP_ETOOBIG, "the request's body is too large");
     else if ((fault = read_key(req, &key)) != NULL)
         refuse_request(exchange, fault);

@@ -1,6 +1,7 @@
-/* Streams of server-sent events: a poll that is answered again and again. Home loop only.
+/* Streams of server-sent events: a poll that is answered again and again. On the thread of its
+ * loop.
  *
- * A stream has one chunk in flight: its waiter rests until that is with the kernel, and then waits
+ * A stream has one chunk in flight: its poll rests until that is with the kernel, and then waits
  * again behind it. So a slow reader holds one chunk, falls behind in its rings, and is told a gap
  * where they overtake it; one that takes nothing is cut at the deadline that every answer has, and
  * resumes. The chunks are memory of their own, since a request's pool gives nothing back before the
@@ -40,7 +41,9 @@ typedef struct chunk {
 struct lp__stream {
     lp__list link; /* in the HTTP side's `streams` */
     lp__exchange *exchange;
-    uint64_t end_ms; /* of the loop's clock */
+    uint64_t end_ms;  /* of the loop's clock */
+    bool is_starting; /* it has not been answered yet, not even with its first bytes */
+    bool is_opened;   /* `opening` is told */
     bool is_writing;
     bool ends;    /* once what is being written, and `next`, are out */
     chunk *chunk; /* that is being written */
@@ -110,14 +113,22 @@ static chunk *new_chunk(const lp_answer *answer)
 
 /* ---- the end ------------------------------------------------------------ */
 
-/* Its waiter is the engine's no more, and nobody watches its client. */
+/* It waits no more, and nobody watches its client. */
 static void leave(lp__stream *stream)
 {
     lp__exchange *exchange = stream->exchange;
     lp__subscribe_unwatch(exchange);
-    if (exchange->is_waiting && exchange->http->manager)
-        lp__manager_cancel(exchange->http->manager, &exchange->waiter);
-    lp__exchange_set_waiting(exchange, false);
+    if (exchange->poll)
+        lp__poll_cancel(exchange->poll);
+    lp__exchange_set_poll(exchange, NULL);
+}
+
+static void set_headers(lp__stream *stream)
+{
+    lp__exchange *exchange = stream->exchange;
+    lp__exchange_set_headers(exchange, &stream_reply, SIZE_MAX);
+    if (exchange->req->version < 0x101)
+        exchange->req->http1_is_persistent = 0; /* no chunks: the end of the connection ends it */
 }
 
 /* Behind this the exchange may be gone. */
@@ -126,6 +137,11 @@ static void send_pieces(lp__stream *stream, h2o_iovec_t *pieces, size_t count, s
 {
     lp__exchange *exchange = stream->exchange;
     stream->is_writing = true;
+    if (stream->is_starting) {
+        stream->is_starting = false;
+        lp__exchange_send(exchange, pieces, count, length, state);
+        return;
+    }
     lp__inflight_join(exchange, length);
     h2o_send(exchange->req, pieces, count, state);
 }
@@ -133,6 +149,8 @@ static void send_pieces(lp__stream *stream, h2o_iovec_t *pieces, size_t count, s
 static void finish(lp__stream *stream)
 {
     leave(stream);
+    if (stream->is_starting)
+        set_headers(stream);
     send_pieces(stream, NULL, 0, 0, H2O_SEND_STATE_FINAL);
 }
 
@@ -177,7 +195,7 @@ void lp__streams_end(lp__http *http, const h2o_context_t *context)
 
 static bool deletes(const lp__http *http)
 {
-    return http->manager && lp__manager_options(http->manager)->delete_after_first_retrieval;
+    return http->site->bounds.delete_after_first_retrieval;
 }
 
 static int64_t time_left(const lp__stream *stream)
@@ -189,22 +207,14 @@ static int64_t time_left(const lp__stream *stream)
 static int64_t until_heartbeat(const lp__stream *stream)
 {
     int64_t left = time_left(stream),
-            heartbeat = stream->exchange->http->options.stream_heartbeat_ms;
+            heartbeat = stream->exchange->http->site->options.stream_heartbeat_ms;
     return left < heartbeat ? left : heartbeat;
-}
-
-static bool is_serving(const lp__http *http)
-{
-    if (!http->manager)
-        return false;
-    lp_state state = lp_manager_state(http->manager);
-    return state == LP_STATE_SERVING || state == LP_STATE_IN_DOUBT;
 }
 
 static bool is_over(lp__stream *stream)
 {
     lp__exchange *exchange = stream->exchange;
-    if (!is_serving(exchange->http) || exchange->req->conn->ctx->shutdown_requested) {
+    if (!lp__http_is_serving(exchange->http) || exchange->req->conn->ctx->shutdown_requested) {
         exchange->req->http1_is_persistent = 0;
         return true;
     }
@@ -233,8 +243,8 @@ static void on_written(h2o_generator_t *generator, h2o_req_t *req)
     (void)req;
     stream->is_writing = false;
     lp__inflight_leave(exchange);
-    if (stream->chunk && stream->chunk->event_count && deletes(http))
-        lp__manager_retrieved(http->manager, stream->chunk->events, stream->chunk->event_count);
+    if (stream->chunk && stream->chunk->event_count && deletes(http) && http->port)
+        lp__port_retrieved(http->port, stream->chunk->events, stream->chunk->event_count);
     bool rests = stream->chunk != NULL; /* the first bytes came without an answer */
     free_chunk(stream->chunk);
     stream->chunk = NULL;
@@ -243,7 +253,7 @@ static void on_written(h2o_generator_t *generator, h2o_req_t *req)
     else if (is_over(stream))
         finish(stream);
     else if (rests)
-        lp__manager_continue(http->manager, until_heartbeat(stream), &exchange->waiter);
+        lp__poll_continue(exchange->poll, until_heartbeat(stream));
 }
 
 /* NULL: there is no memory, or so many bytes are on their way to slow readers that this chunk is
@@ -258,12 +268,10 @@ static chunk *next_chunk(const lp__exchange *exchange, const lp_answer *answer)
     return self;
 }
 
-static void on_answer(lp__waiter *waiter, const lp_answer *answer)
+static void on_answered(void *ctx, const lp_answer *answer)
 {
-    lp__exchange *exchange = LP__CONTAINER(waiter, lp__exchange, waiter);
+    lp__exchange *exchange = ctx;
     lp__stream *stream = exchange->stream;
-    if (answer->event_count)
-        lp__manager_delivered(exchange->http->manager, waiter);
     stream->ends |= answer->closing || is_over(stream);
     if (answer->closing)
         exchange->req->http1_is_persistent = 0;
@@ -280,47 +288,60 @@ static void on_answer(lp__waiter *waiter, const lp_answer *answer)
 
 /* ---- the beginning ------------------------------------------------------ */
 
-static int subscribe(lp__exchange *exchange, const lp_query *query, const lp__stream *stream)
+static void send_opening(lp__stream *stream)
 {
-    lp_manager *manager = exchange->http->manager;
-    exchange->waiter.answer = on_answer;
-    exchange->waiter.is_stream = true;
-    exchange->waiter.answer_bytes_max = CHUNK_BYTES;
-    int status = lp__manager_subscribe(manager, query, until_heartbeat(stream), &exchange->waiter);
-    if (status != LP_OK)
-        return status;
-    lp__exchange_set_waiting(exchange, true);
-    status = lp__subscribe_watch(exchange);
-    if (status != LP_OK) {
-        lp__manager_cancel(manager, &exchange->waiter);
-        lp__exchange_set_waiting(exchange, false);
-    }
-    return status;
+    h2o_iovec_t opening = h2o_iovec_init(stream->opening, sizeof(stream->opening));
+    set_headers(stream);
+    stream->exchange->generator.proceed = on_written;
+    send_pieces(stream, &opening, 1, opening.len, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+/* At home this is told before the stream's client is looked after, which may yet fail. */
+static void on_opened(void *ctx, lp_id position)
+{
+    lp__exchange *exchange = ctx;
+    lp__stream *stream = exchange->stream;
+    lp__sse_position(position, stream->opening);
+    stream->is_opened = true;
+    if (exchange->poll)
+        send_opening(stream);
+}
+
+static void refuse(lp__exchange *exchange, int status)
+{
+    lp__subscribe_unwatch(exchange);
+    lp__exchange_set_poll(exchange, NULL);
+    lp__stream_forget(exchange->stream);
+    exchange->stream = NULL;
+    lp__subscribe_refuse(exchange, status);
+}
+
+static void on_refused(void *ctx, int status)
+{
+    refuse(ctx, status);
 }
 
 void lp__stream_start(lp__exchange *exchange, const lp_query *query)
 {
+    static const lp__poll_calls calls = {on_opened, on_answered, on_refused};
     lp__http *http = exchange->http;
-    h2o_req_t *req = exchange->req;
-    lp__stream *stream = h2o_mem_alloc_pool(&req->pool, sizeof(*stream));
+    lp__stream *stream = h2o_mem_alloc_pool(&exchange->req->pool, sizeof(*stream));
     memset(stream, 0, sizeof(*stream));
     stream->exchange = exchange;
+    stream->is_starting = true;
     stream->end_ms = lp__loop_now(http->loop) + (uint64_t)query->timeout_s * 1000;
-    int status = subscribe(exchange, query, stream);
-    if (status != LP_OK) {
-        lp__subscribe_refuse(exchange, status);
-        return;
-    }
     exchange->stream = stream;
     lp__list_push_back(&http->streams, &stream->link);
-    lp__sse_position(lp__manager_position(http->manager, &exchange->waiter), stream->opening);
-    lp__exchange_set_headers(exchange, &stream_reply, SIZE_MAX);
-    if (req->version < 0x101)
-        req->http1_is_persistent = 0; /* no chunks: the end of the connection ends the answer */
-    exchange->generator.proceed = on_written;
-    stream->is_writing = true;
-    h2o_iovec_t opening = h2o_iovec_init(stream->opening, sizeof(stream->opening));
-    lp__exchange_send(exchange, &opening, 1, opening.len, H2O_SEND_STATE_IN_PROGRESS);
+    int status = lp__subscribe_wait(exchange, query,
+                                    &(lp__poll_options){.calls = &calls,
+                                                        .ctx = exchange,
+                                                        .timeout_ms = until_heartbeat(stream),
+                                                        .is_stream = true,
+                                                        .answer_bytes_max = CHUNK_BYTES});
+    if (status != LP_OK)
+        refuse(exchange, status);
+    else if (stream->is_opened)
+        send_opening(stream);
 }
 
 /* A browser's EventSource gives up for good on any status but 200, and comes again after a stream
@@ -334,7 +355,7 @@ void lp__stream_refuse(lp__exchange *exchange, const lp__reply *why, const char 
     reply.retry_after_s = why->retry_after_s;
     reply.close = why->close;
     reply.body = (lp_str){text, (size_t)len};
-    exchange->http->figures.refused_busy++;
+    lp__figure_add(&exchange->http->figures.refused_busy, 1);
     lp__exchange_reply(exchange, &reply);
 }
 

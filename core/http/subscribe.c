@@ -1,9 +1,9 @@
 /* Polls over HTTP: reading, parking and answering them. Those that ask for a stream are stream.c's
- * from then on. Home loop only.
+ * from then on. On the thread of their loop.
  *
- * A request is parked as the waiter inside its exchange. It ends in one of four ways: the engine
+ * A request is parked as a poll of its loop's port. It ends in one of four ways: the manager
  * answers it; its client leaves; its connection is torn down under it; or the manager has no room
- * for it. Each of them passes lp__exchange_dispose in the end. */
+ * for it. Behind each of them its exchange ends. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -37,7 +37,7 @@ void lp__subscribe_gone(void *tag)
     if (exchange->stream)
         lp__stream_gone(exchange);
     else
-        lp__manager_dismiss(exchange->http->manager, &exchange->waiter);
+        lp__poll_dismiss(exchange->poll);
 }
 
 /* ---- answering --------------------------------------------------------- */
@@ -63,18 +63,16 @@ static bool is_better_copied(const lp_answer *answer, size_t length)
 static void on_written(h2o_generator_t *generator, h2o_req_t *req)
 {
     lp__exchange *exchange = LP__CONTAINER(generator, lp__exchange, generator);
-    lp_manager *manager = exchange->http->manager;
-    if (manager)
-        lp__manager_retrieved(manager, exchange->events, exchange->event_count);
+    lp__port *port = exchange->http->port;
+    if (port)
+        lp__port_retrieved(port, exchange->events, exchange->event_count);
     h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
 static void send_body(lp__exchange *exchange, const lp_answer *answer, h2o_iovec_t *pieces,
                       size_t count, size_t length)
 {
-    lp__http *http = exchange->http;
-    bool deletes =
-        answer->event_count && lp__manager_options(http->manager)->delete_after_first_retrieval;
+    bool deletes = answer->event_count && exchange->http->site->bounds.delete_after_first_retrieval;
     bool copies = is_better_copied(answer, length);
     if (lp__inflight_is_crowded(exchange, length, copies)) {
         lp__reply reply = poll_reply;
@@ -99,10 +97,10 @@ static void send_body(lp__exchange *exchange, const lp_answer *answer, h2o_iovec
                       deletes ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
 }
 
-static void on_answer(lp__waiter *waiter, const lp_answer *answer)
+static void on_answered(void *ctx, const lp_answer *answer)
 {
-    lp__exchange *exchange = LP__CONTAINER(waiter, lp__exchange, waiter);
-    lp__exchange_set_waiting(exchange, false);
+    lp__exchange *exchange = ctx;
+    lp__exchange_set_poll(exchange, NULL);
     lp__subscribe_unwatch(exchange);
 
     h2o_mem_pool_t *pool = &exchange->req->pool;
@@ -112,9 +110,7 @@ static void on_answer(lp__waiter *waiter, const lp_answer *answer)
         max <= sizeof(few) / sizeof(few[0]) ? few : h2o_mem_alloc_pool(pool, max * sizeof(*pieces));
     char *scratch = answer->event_count ? NULL : h2o_mem_alloc_pool(pool, LP__ANSWER_SCRATCH);
     size_t length = lp__answer_build(answer, scratch, pieces, &count);
-    if (answer->event_count) {
-        lp__manager_delivered(exchange->http->manager, waiter);
-    } else if (exchange->is_by_id) {
+    if (!answer->event_count && exchange->is_by_id) {
         pieces[0] = lp__answer_timeout_by_id(answer, scratch);
         length = pieces[0].len;
     }
@@ -147,36 +143,53 @@ void lp__subscribe_refuse(lp__exchange *exchange, int status)
         lp__exchange_error(exchange, http_status, &reply, sentence);
 }
 
-int lp__subscribe_watch(lp__exchange *exchange)
+static int watch(lp__exchange *exchange)
 {
     lp__http *http = exchange->http;
-    int fd = lp__socket_of(exchange->req);
     int status = LP_OK;
     if (!http->watch)
         status = lp__watch_open(http->loop, lp__subscribe_gone, &http->watch);
     if (status == LP_OK)
-        status = lp__watch_add(http->watch, fd, exchange);
+        status = lp__watch_add(http->watch, exchange->req, exchange);
     if (status == LP_OK)
-        exchange->watched_fd = fd;
+        exchange->watched_fd = lp__socket_of(exchange->req);
     return status;
+}
+
+int lp__subscribe_wait(lp__exchange *exchange, const lp_query *query,
+                       const lp__poll_options *options)
+{
+    lp__port *port = exchange->http->port;
+    lp__poll *poll;
+    int status = port ? lp__poll_start(port, query, options, &poll) : LP_ECLOSED;
+    if (status != LP_OK)
+        return status;
+    lp__exchange_set_poll(exchange, poll);
+    status = watch(exchange);
+    if (status != LP_OK) {
+        lp__exchange_set_poll(exchange, NULL);
+        lp__poll_cancel(poll);
+    }
+    return status;
+}
+
+static void on_refused(void *ctx, int status)
+{
+    lp__exchange *exchange = ctx;
+    lp__exchange_set_poll(exchange, NULL);
+    lp__subscribe_unwatch(exchange);
+    lp__subscribe_refuse(exchange, status);
 }
 
 static void park(lp__exchange *exchange, const lp_query *query)
 {
-    lp_manager *manager = exchange->http->manager;
-    exchange->waiter.answer = on_answer;
-    int status =
-        manager ? lp__manager_subscribe(manager, query, query->timeout_s * 1000, &exchange->waiter)
-                : LP_ECLOSED;
-    if (status == LP_OK) {
-        lp__exchange_set_waiting(exchange, true);
-        status = lp__subscribe_watch(exchange);
-        if (status == LP_OK)
-            return;
-        lp__exchange_set_waiting(exchange, false);
-        lp__manager_cancel(manager, &exchange->waiter);
-    }
-    lp__subscribe_refuse(exchange, status);
+    static const lp__poll_calls calls = {.answered = on_answered, .refused = on_refused};
+    int status = lp__subscribe_wait(exchange, query,
+                                    &(lp__poll_options){.calls = &calls,
+                                                        .ctx = exchange,
+                                                        .timeout_ms = query->timeout_s * 1000});
+    if (status != LP_OK)
+        lp__subscribe_refuse(exchange, status);
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -208,10 +221,11 @@ static void refuse_query(lp__exchange *exchange, const lp__wire_query *query)
 {
     lp__http *http = exchange->http;
     lp__reply reply = poll_reply;
-    if (http->options.strict_status)
+    if (http->site->options.strict_status)
         reply.status = 400;
     else
-        http->figures.refused_bad++; /* what is not 200 is counted by its status */
+        lp__figure_add(&http->figures.refused_bad,
+                       1); /* what is not 200 is counted by its status */
     char *body = h2o_mem_alloc_pool(&exchange->req->pool, query->error_len);
     memcpy(body, query->error, query->error_len);
     reply.body = (lp_str){body, query->error_len};
@@ -238,7 +252,7 @@ static void serve_query(lp__exchange *exchange, lp__wire_query *query)
 
 void lp__serve_subscribe(lp__http *http, h2o_req_t *req)
 {
-    http->figures.requests_events++;
+    lp__figure_add(&http->figures.requests_events, 1);
     lp__exchange *exchange = lp__exchange_start(http, req);
     if (!exchange)
         return;
@@ -246,12 +260,12 @@ void lp__serve_subscribe(lp__http *http, h2o_req_t *req)
         lp__exchange_reply(exchange, &(lp__reply){.status = 204, .allow = METHODS});
         return;
     }
-    if (!http->manager) {
+    if (!http->port) {
         lp__subscribe_refuse(exchange, LP_ECLOSED);
         return;
     }
     lp__wire_query query;
-    const lp_manager_options *bounds = lp__manager_options(http->manager);
+    const lp_manager_options *bounds = &http->site->bounds;
     lp__wire_query_split(
         raw_query(req),
         &(lp__wire_limits){bounds->max_timeout_s, (size_t)bounds->poll_categories_max}, &query);

@@ -35,16 +35,6 @@
 /* What OpenSSL and libh2o hold of a record that is not whole. */
 #define HELD_BY_PART (BODY_MAX + 2 * H2O_SOCKET_INITIAL_INPUT_BUFFER_SIZE)
 
-#define PLAIN_BODY     "{\"error\": \"this port speaks TLS: write https://\"}"
-#define PLAIN_BODY_LEN "49"
-
-static const char plain_answer[] = "HTTP/1.1 400 Bad Request\r\n"
-                                   "Content-Type: application/json\r\n"
-                                   "Content-Length: " PLAIN_BODY_LEN "\r\n"
-                                   "Connection: close\r\n"
-                                   "\r\n" PLAIN_BODY;
-_Static_assert(sizeof(PLAIN_BODY) - 1 == 49, "as PLAIN_BODY_LEN says");
-
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
 static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf);
 
@@ -120,15 +110,16 @@ static void on_request_ended(void *memory)
         uv_read_start(tls->stream, on_alloc, on_read);
 }
 
-void lp__connection_serves(h2o_req_t *req)
+bool lp__connection_serves(h2o_req_t *req)
 {
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
     lp__tls *tls = socket ? tls_of(socket) : NULL;
     if (!tls || tls->serves_request)
-        return;
+        return true;
     tls->serves_request = true;
     lp__tls **memory = h2o_mem_alloc_shared(&req->pool, sizeof(tls), on_request_ended);
     *memory = tls;
+    return true;
 }
 
 /* ---- giving libh2o what is read ---------------------------------------- */
@@ -155,15 +146,6 @@ static void give_header(lp__tls *tls)
     give(tls, LP__TLS_HEADER);
 }
 
-/* Somebody wrote http:// in place of https://. What else has arrived is thrown away, since closing
- * a socket with unread bytes would reset the connection, and the answer might be lost. */
-static void answer_plain(lp__tls *tls)
-{
-    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)plain_answer, sizeof(plain_answer) - 1);
-    recv(descriptor_of(tls), NULL, 1 << 20, MSG_TRUNC | MSG_DONTWAIT);
-    uv_try_write(tls->stream, &buf, 1);
-}
-
 /* The header of a record is in. OpenSSL is told at once of one that cannot be. */
 static void begin_record(lp__tls *tls)
 {
@@ -172,7 +154,7 @@ static void begin_record(lp__tls *tls)
                      len > 0 && len <= BODY_MAX;
     if (!is_record) {
         if (!tls->has_spoken && isupper(tls->header[0]) && isupper(tls->header[1]))
-            answer_plain(tls);
+            lp__tls_answer_plain(descriptor_of(tls)); /* somebody wrote http:// */
         give_header(tls);
         return;
     }
@@ -232,19 +214,9 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
 
 /* libh2o drops what OpenSSL has to say of a handshake that fails. Until ours has begun it is plain
  * text, and tells clients why: no common version, no common protocol. */
-static void send_alert(lp__tls *tls, int alert)
-{
-    unsigned char record[] = {21, 3, 3, 0, 2, (unsigned char)(alert >> 8), (unsigned char)alert};
-    uv_buf_t buf = uv_buf_init((char *)record, sizeof(record));
-    uv_try_write(tls->stream, &buf, 1);
-}
-
-/* The data of libh2o's BIO is its socket, as the data of a stream that it serves is. */
 void lp__tls_on_info(const SSL *ssl, int where, int value)
 {
-    BIO *bio = SSL_get_rbio(ssl);
-    bool is_h2o = bio && strcmp(BIO_method_name(bio), "h2o_socket") == 0;
-    const h2o_socket_t *socket = is_h2o ? BIO_get_data(bio) : NULL;
+    const h2o_socket_t *socket = lp__tls_socket_of(ssl);
     lp__tls *tls = socket ? tls_of(socket) : NULL;
     if (!tls)
         return;
@@ -253,18 +225,43 @@ void lp__tls_on_info(const SSL *ssl, int where, int value)
     else if (where == SSL_CB_READ_ALERT)
         tls->said_goodbye = true;
     else if (where == SSL_CB_WRITE_ALERT && !tls->has_spoken && value >> 8 == SSL3_AL_FATAL)
-        send_alert(tls, value);
+        lp__tls_send_alert(descriptor_of(tls), value);
     else if (where == SSL_CB_ACCEPT_LOOP && SSL_get_state(ssl) == TLS_ST_SW_SRVR_HELLO)
         tls->has_spoken = true;
 }
 
 /* ---- connections ------------------------------------------------------- */
 
-void lp__tls_group_open(h2o_loop_t *loop, lp__tls_group *group)
+static void init_group(h2o_loop_t *loop, lp__tls_group *group)
 {
     lp__list_init(&group->restarted);
     uv_prepare_init(loop, &group->prepare);
     uv_unref((uv_handle_t *)&group->prepare);
+}
+
+int lp__tls_group_open(h2o_loop_t *loop, lp__tls_group **out)
+{
+    *out = calloc(1, sizeof(**out));
+    if (!*out)
+        return LP_ENOMEM;
+    init_group(loop, *out);
+    return LP_OK;
+}
+
+static void on_group_closed(uv_handle_t *handle)
+{
+    lp__tls_group *group = LP__CONTAINER(handle, lp__tls_group, prepare);
+    void (*closed)(void *ctx) = group->closed;
+    void *ctx = group->ctx;
+    free(group);
+    closed(ctx);
+}
+
+void lp__tls_group_close(lp__tls_group *group, void (*closed)(void *ctx), void *ctx)
+{
+    group->closed = closed;
+    group->ctx = ctx;
+    uv_close((uv_handle_t *)&group->prepare, on_group_closed);
 }
 
 void lp__tls_begin(lp__tls *tls, lp__tls_group *group, uv_stream_t *stream, h2o_socket_t *socket,
@@ -319,7 +316,7 @@ int lp_tls_accept(h2o_accept_ctx_t *accept, uv_stream_t *stream, uv_close_cb clo
     h2o_socket_t *socket = h2o_uv_socket_create(stream, closed);
     h2o_accept(accept, socket);
     if (own) {
-        lp__tls_group_open(stream->loop, &own->group);
+        init_group(stream->loop, &own->group);
         own->tls.disposed = on_lone_disposed;
         lp__tls_begin(&own->tls, &own->group, stream, socket, accept->ssl_ctx);
     }

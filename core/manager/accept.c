@@ -1,5 +1,6 @@
-/* From the mailbox into the engine and, with a store, into a batch; what is published under a key
- * is published once; and at the end the publishers are called back. Home loop. */
+/* From the mailbox, and from the ports, into the engine and, with a store, into a batch; what is
+ * published under a key is published once; and at the end the publishers are called back. Home
+ * loop. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,16 @@ static void count_completion(lp_manager *manager, const lp__publication *publica
     }
 }
 
+void lp__publication_end(lp__publication *publication)
+{
+    if (publication->is_single ? publication->done.single != NULL : publication->done.all != NULL)
+        call_back(publication);
+    for (size_t i = 0; i < publication->count; i++)
+        lp_event_unref(publication->events[i]);
+    free(publication->reason);
+    free(publication);
+}
+
 void lp__publish_run_completions(lp_manager *manager)
 {
     if (manager->completed.first == NULL)
@@ -101,13 +112,14 @@ void lp__publish_run_completions(lp_manager *manager)
     lp__publication *publication;
     while ((publication = lp__queue_pop(&completed)) != NULL) {
         count_completion(manager, publication, now_us);
-        if (publication->is_single ? publication->done.single != NULL
-                                   : publication->done.all != NULL)
-            call_back(publication);
-        for (size_t i = 0; i < publication->count; i++)
-            lp_event_unref(publication->events[i]);
-        free(publication->reason);
-        free(publication);
+        lp__remote *remote = lp__publication_remote(publication);
+        if (remote == NULL) {
+            manager->has_called_back = true;
+            lp__publication_end(publication);
+            continue;
+        }
+        remote->accepted--;
+        lp__mail_add_publication(&remote->out, publication);
     }
 }
 
@@ -237,23 +249,37 @@ static void accept_publication(lp_manager *manager, lp__publication *publication
         accept_for_store(manager, publication, once, now);
 }
 
+/* And what came from ports. */
 static lp__queue take_mailbox(lp_manager *manager)
 {
     uv_mutex_lock(&manager->mailbox_mutex);
-    lp__queue mail = lp__queue_take(&manager->mailbox);
+    lp__queue_append(&manager->arrived, &manager->mailbox);
     uv_mutex_unlock(&manager->mailbox_mutex);
-    return mail;
+    return lp__queue_take(&manager->arrived);
+}
+
+/* The one behind it. */
+static const lp__publication *foresee(lp_manager *manager, const lp__publication *publication)
+{
+    if (publication == NULL)
+        return NULL;
+    lp__engine_foresee(manager->engine, publication->events, publication->count);
+    return publication->next;
 }
 
 void lp__publish_mailbox(lp_manager *manager)
 {
     enum { CLOCK_EVERY = 64 }; /* reading the clocks is a tenth of the work */
     lp__queue mail = take_mailbox(manager);
+    const lp__publication *ahead = mail.first;
+    for (int i = 0; i < LP__FORESEEN_AHEAD; i++)
+        ahead = foresee(manager, ahead);
     lp__publication *publication;
     lp__now now = {0, 0, 0};
     for (size_t i = 0; (publication = lp__queue_pop(&mail)) != NULL; i++) {
         if (i % CLOCK_EVERY == 0)
             now = lp__manager_now();
+        ahead = foresee(manager, ahead);
         accept_publication(manager, publication, now);
     }
 }

@@ -75,6 +75,15 @@ static void log_failure(lp_manager *manager, const lp__job *job, int64_t now_ms)
                     lp_batch_event_count(job->batch), job->error.message);
 }
 
+/* What is looked at next: publications and events have left the cache while the store was busy. */
+static void fetch(const lp__publication *next)
+{
+    if (next == NULL)
+        return;
+    __builtin_prefetch(next->next);
+    __builtin_prefetch(next->events[0]);
+}
+
 /* Ends one job: its events are seen or dropped, in their order. */
 static void finish_job(lp_manager *manager, lp__job *job)
 {
@@ -99,6 +108,7 @@ static void finish_job(lp_manager *manager, lp__job *job)
 
     for (size_t i = 0, count = lp_batch_event_count(job->batch); i < count;) {
         lp__publication *publication = lp__queue_pop(&manager->waiting);
+        fetch(manager->waiting.first);
         const char *reason = failed ? job->error.message : NULL;
         int status = failed ? job->status : lp_batch_status(job->batch, i, &reason);
         for (size_t n = 0; n < publication->count; n++)

@@ -19,11 +19,19 @@ void lp__histogram_add(lp_histogram *histogram, uint64_t us)
     histogram->sum_us += us;
 }
 
-void lp__manager_delivered(lp_manager *manager, const lp__waiter *waiter)
+void lp__histogram_merge(lp_histogram *to, const lp_histogram *from)
 {
-    if (waiter->visible_us != 0)
-        lp__histogram_add(&manager->count.delivery_duration,
-                          lp__manager_mono_us() - waiter->visible_us);
+    for (size_t i = 0; i <= LP_HISTOGRAM_BOUNDS; i++)
+        to->counts[i] += from->counts[i];
+    to->sum_us += from->sum_us;
+}
+
+bool lp__delivery_add(lp_histogram *durations, const lp__waiter *waiter)
+{
+    if (waiter->visible_us == 0)
+        return false;
+    lp__histogram_add(durations, lp__manager_mono_us() - waiter->visible_us);
+    return true;
 }
 
 /* ---- figures ------------------------------------------------------------ */
@@ -66,6 +74,7 @@ void lp_manager_stats(const lp_manager *manager, lp_stats *out, size_t size)
     stats.failed_batches = manager->count.failed_batches;
     stats.publish_duration = manager->count.publish_duration;
     stats.delivery_duration = manager->count.delivery_duration;
+    lp__ports_add_deliveries(manager, &stats.delivery_duration);
     stats.commit_duration = manager->count.commit_duration;
     if (manager->replaying != NULL) {
         stats.replayed = atomic_load(&manager->replaying->events);

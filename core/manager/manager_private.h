@@ -6,6 +6,7 @@
  *   accept.c     from the mailbox into the engine and a batch; keys; completions
  *   commit.c     batches to the store and back
  *   figures.c    figures and health
+ *   port.c       a loop's way in; see port_private.h, also for poll.c, remote.c, ports.c
  *   subscribe.c  polls without HTTP
  *   replay.c     the way from the store into the engine, at start
  *   shutdown.c   the end
@@ -19,6 +20,7 @@
 
 #include "../engine/engine.h"
 #include "inside.h"
+#include "port_private.h"
 #include "worker.h"
 
 enum {
@@ -31,10 +33,6 @@ enum {
 
 struct lp__key;
 
-typedef struct lp__queue {
-    struct lp__publication *first, **last;
-} lp__queue;
-
 /* A publish on its way: from lp_publish to its callback. One without a key and with one event,
  * which most are, is one cache line. */
 typedef struct lp__publication {
@@ -42,17 +40,19 @@ typedef struct lp__publication {
     uint32_t count;
     uint32_t called_us; /* when it was called, as lp__now.mono_us */
     int status;
-    bool is_single; /* `done.single`, else `done.all` */
-    bool has_key;
-    bool is_repeated;
-    bool is_lost; /* a repeat, and the first one's events are gone */
-    char *reason; /* NULL: the text of the status */
+    bool is_single : 1; /* `done.single`, else `done.all` */
+    bool is_remote : 1; /* of a port away from home */
+    bool has_key : 1;
+    bool is_repeated : 1;
+    bool is_lost : 1; /* a repeat, and the first one's events are gone */
+    char *reason;     /* NULL: the text of the status */
     union {
         lp_publish_cb single;
         lp_publish_all_cb all;
     } done; /* may be NULL */
     void *ctx;
-    lp_event *events[]; /* `count` of them; behind them an lp__once where it has a key */
+    lp_event *events[]; /* `count` of them; behind them an lp__remote * where it is remote, and an
+                           lp__once where it has a key */
 } lp__publication;
 
 /* What a publication with a key has besides. */
@@ -99,10 +99,13 @@ struct lp_manager {
 
     uv_mutex_t mailbox_mutex;
     lp__queue mailbox;
-    bool mailbox_closed;
+    bool mailbox_closed, ports_closed;
+    lp__remote *new_ports; /* with the mutex */
+    atomic_bool has_new_ports;
     atomic_uint_fast64_t pending, pending_bytes, refused;
 
-    lp__queue completed; /* their callbacks run at the end of the turn */
+    lp__queue completed;  /* their callbacks run at the end of the turn */
+    bool has_called_back; /* in this turn, on the home thread */
 
     lp__worker *worker; /* NULL: no store */
     lp__replaying *replaying;
@@ -124,15 +127,18 @@ struct lp_manager {
         RUNNING,
         ANSWERING,
         STOPPING_STORE,
-        DRAINING_HTTP,
+        DRAINING_PORTS,
         CLOSING_HANDLES,
         HANDLES_CLOSING,
         ENDED
     } ending;
     bool engine_open; /* at the shutdown: it was serving */
-    bool draining_told, changes_told, http_told;
+    bool draining_told, changes_told, ports_told;
     bool unstarted; /* nobody but itself frees it */
 
+    lp__port home;
+    lp__remote *ports;
+    lp__queue arrived; /* publications of theirs, to be taken in */
     lp__manager_http http;
     struct {
         uint64_t published, repeated, conflicting, batches, failed_batches;
@@ -148,18 +154,28 @@ void lp__manager_set_state(lp_manager *manager, lp_state state, const lp_error *
  * wait before. */
 void lp__manager_wake(lp_manager *manager);
 void lp__manager_soon(lp_manager *manager);
+/* The end of a turn of the home loop. */
+void lp__manager_turn(lp_manager *manager);
+
+void lp__manager_log(const lp_manager *manager, lp_log_level level, const char *format, ...)
+    LP_PRINTF(3, 4);
 
 /* options.c */
 int lp__manager_options_fill(const lp_manager_options *given, lp_manager_options *out,
                              lp_error *error);
 
 /* publish.c */
-void lp__queue_init(lp__queue *queue);
-void lp__queue_push(lp__queue *queue, lp__publication *publication);
-lp__publication *lp__queue_pop(lp__queue *queue);
-lp__queue lp__queue_take(lp__queue *queue); /* to be popped from, not pushed to */
 size_t lp__publication_bytes(const lp__publication *publication); /* against what may be pending */
 lp__once *lp__publication_once(lp__publication *publication);     /* NULL: it has no key */
+lp__remote *lp__publication_remote(const lp__publication *publication); /* NULL: it is of none */
+int lp__publish_from(lp__port *port, const lp_publish_request *request, lp_publish_all_cb done,
+                     void *ctx);
+
+/* port.c: events of an answer that was written whole. Fine where there is no engine any more. */
+void lp__manager_retrieved(lp_manager *manager, lp__now now, lp_event *const *events, size_t count);
+
+/* figures.c: an answer with events is handed on now. False: its poll did not wait for them. */
+bool lp__delivery_add(lp_histogram *durations, const lp__waiter *waiter);
 
 /* accept.c */
 void lp__publish_mailbox(lp_manager *manager);         /* takes in what came from other threads */
@@ -168,6 +184,9 @@ void lp__publish_refuse_mailbox(lp_manager *manager);  /* LP_ECLOSED to what cam
 /* Ends it: its callback runs at the end of the turn. `reason` may be NULL and is copied. */
 void lp__publish_complete(lp_manager *manager, lp__publication *publication, int status,
                           const char *reason);
+
+/* Calls back, and frees it. On the thread whose publication it is. */
+void lp__publication_end(lp__publication *publication);
 
 /* commit.c */
 /* The batch that is being filled, with room for so many events more; NULL: out of memory. */

@@ -38,6 +38,15 @@ lp__queue lp__queue_take(lp__queue *queue)
     return all;
 }
 
+void lp__queue_append(lp__queue *to, lp__queue *from)
+{
+    if (from->first == NULL)
+        return;
+    *to->last = from->first;
+    to->last = from->last;
+    lp__queue_init(from);
+}
+
 /* ---- a publication ------------------------------------------------------ */
 
 size_t lp__publication_bytes(const lp__publication *publication)
@@ -50,8 +59,18 @@ size_t lp__publication_bytes(const lp__publication *publication)
 
 lp__once *lp__publication_once(lp__publication *publication)
 {
-    return publication->has_key ? (lp__once *)(void *)(publication->events + publication->count)
-                                : NULL;
+    size_t before = publication->count + publication->is_remote;
+    return publication->has_key ? (lp__once *)(void *)(publication->events + before) : NULL;
+}
+
+static lp__remote **place_of_remote(const lp__publication *publication)
+{
+    return (lp__remote **)(void *)(uintptr_t)(publication->events + publication->count);
+}
+
+lp__remote *lp__publication_remote(const lp__publication *publication)
+{
+    return publication->is_remote ? *place_of_remote(publication) : NULL;
 }
 
 static void discard(lp__publication *publication)
@@ -69,6 +88,7 @@ typedef struct call {
     bool is_single;  /* lp_publish and its like */
     bool is_checked; /* the data has passed the JSON check */
     bool at_home;
+    lp__remote *remote; /* the port that it came by; NULL: none, or the home port */
 } call;
 
 static int prepare_item(const lp_manager *manager, const lp_publish_item *item, bool is_checked,
@@ -98,11 +118,13 @@ static void prepare_once(lp__publication *publication, lp_str key)
 
 static int prepare(const lp_manager *manager, const call *made, lp__publication **out)
 {
+    size_t remote_size = made->remote != NULL ? sizeof(lp__remote *) : 0;
     size_t once_size = made->key.len > 0 ? sizeof(lp__once) + made->key.len : 0;
     /* glibc's malloc hands out what was freed on the home loop in an order that lets its walk
      * through a full mailbox miss the cache, its calloc does not: a quarter of a publish's time */
     lp__publication *publication =
-        calloc(1, offsetof(lp__publication, events) + made->count * sizeof(lp_event *) + once_size);
+        calloc(1, offsetof(lp__publication, events) + made->count * sizeof(lp_event *) +
+                      remote_size + once_size);
     if (publication == NULL)
         return LP_ENOMEM;
     publication->is_single = made->is_single;
@@ -114,6 +136,9 @@ static int prepare(const lp_manager *manager, const call *made, lp__publication 
             return status;
         }
     }
+    publication->is_remote = made->remote != NULL;
+    if (made->remote != NULL)
+        *place_of_remote(publication) = made->remote;
     if (made->key.len > 0)
         prepare_once(publication, made->key);
     *out = publication;
@@ -203,6 +228,10 @@ static int publish(lp_manager *manager, const call *made, lp_publish_cb single,
         publication->done.single = single;
     else
         publication->done.all = all;
+    if (made->remote != NULL) {
+        lp__remote_send_publication(made->remote, publication);
+        return LP_OK;
+    }
     status = post(manager, publication, made->at_home);
     if (status == LP_OK)
         return LP_OK;
@@ -216,10 +245,9 @@ refused:
     return status;
 }
 
-static int publish_all(lp_manager *manager, const lp_publish_request *request, bool at_home,
+static int publish_all(lp_manager *manager, const lp_publish_request *request, call made,
                        lp_publish_all_cb done, void *ctx)
 {
-    call made = {.is_checked = at_home, .at_home = at_home};
     if (request->struct_size >= offsetof(lp_publish_request, idempotency_key) + sizeof(lp_str)) {
         made.items = request->items;
         made.count = request->items != NULL ? request->item_count : 0;
@@ -231,13 +259,14 @@ static int publish_all(lp_manager *manager, const lp_publish_request *request, b
 int lp_publish_all(lp_manager *manager, const lp_publish_request *request, lp_publish_all_cb done,
                    void *ctx)
 {
-    return publish_all(manager, request, false, done, ctx);
+    return publish_all(manager, request, (call){.is_checked = false}, done, ctx);
 }
 
-int lp__manager_publish(lp_manager *manager, const lp_publish_request *request,
-                        lp_publish_all_cb done, void *ctx)
+int lp__publish_from(lp__port *port, const lp_publish_request *request, lp_publish_all_cb done,
+                     void *ctx)
 {
-    return publish_all(manager, request, true, done, ctx);
+    call made = {.is_checked = true, .at_home = port->remote == NULL, .remote = port->remote};
+    return publish_all(port->manager, request, made, done, ctx);
 }
 
 int lp_publish(lp_manager *manager, lp_str category, lp_str data, lp_publish_cb done, void *ctx)

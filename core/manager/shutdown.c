@@ -1,6 +1,7 @@
 /* The end of a manager, one step after the other, each at the end of a turn of the home loop:
- * answer every waiter, have every accepted event kept, close the store, let HTTP close what it has,
- * close the handles, call back. At the deadline a store that does not come back is left behind. */
+ * answer every waiter, have every accepted event kept, close the store, let the ports close what
+ * they have, close the handles, call back. At the deadline a store that does not come back is left
+ * behind. */
 #include <stdlib.h>
 
 #include "manager_private.h"
@@ -19,7 +20,7 @@ static void leave_store_behind(lp_manager *manager)
     lp__worker_abandon(manager->worker, lp__replay_left_behind, manager->replaying);
     manager->worker = NULL;
     manager->replaying = NULL;
-    manager->ending = DRAINING_HTTP;
+    manager->ending = DRAINING_PORTS;
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -55,6 +56,9 @@ int lp_manager_shutdown(lp_manager *manager, int64_t timeout_ms, lp_shutdown_cb 
     manager->engine_open =
         lp__state(manager) == LP_STATE_SERVING || lp__state(manager) == LP_STATE_IN_DOUBT;
     manager->ending = ANSWERING;
+    uv_mutex_lock(&manager->mailbox_mutex);
+    manager->ports_closed = true;
+    uv_mutex_unlock(&manager->mailbox_mutex);
     manager->shutdown_deadline_ms = lp__manager_now().mono_ms + timeout_ms;
     manager->writes_deadline_ms = manager->shutdown_deadline_ms - timeout_ms / 4;
     uv_update_time(manager->loop);
@@ -72,14 +76,21 @@ static void on_look_again(uv_timer_t *timer)
     (void)timer; /* the end of the turn does the work */
 }
 
+static bool is_writing(const lp_manager *manager)
+{
+    const lp__port_calls *home = &manager->home.calls;
+    if (home->is_writing != NULL && home->is_writing(home->ctx))
+        return true;
+    return lp__ports_are_writing(manager);
+}
+
 /* With delete-after-first, an answer that is written whole is still told to the store, as long as
  * three quarters of the time have not passed. */
 static bool awaits_writes(lp_manager *manager)
 {
     enum { LOOK_AGAIN_MS = 10 };
     if (manager->worker == NULL || !manager->options.delete_after_first_retrieval ||
-        manager->http.is_writing == NULL || !manager->http.is_writing(manager->http.http) ||
-        lp__manager_now().mono_ms >= manager->writes_deadline_ms)
+        !is_writing(manager) || lp__manager_now().mono_ms >= manager->writes_deadline_ms)
         return false;
     uv_timer_start(&manager->timer, on_look_again, LOOK_AGAIN_MS, 0);
     return true;
@@ -133,7 +144,7 @@ static void stop_store(lp_manager *manager)
         manager->worker = NULL;
         manager->replaying->engine = NULL; /* ours again */
     }
-    manager->ending = DRAINING_HTTP;
+    manager->ending = DRAINING_PORTS;
 }
 
 /* Any of these callbacks may free the manager. */
@@ -186,22 +197,27 @@ static void close_handles(lp_manager *manager)
         uv_close(handles[i], on_handle_closed);
 }
 
-void lp__manager_drained(lp_manager *manager)
+/* All that was asked for has been answered: now the ports let go of their loops. */
+static void tell_ports(lp_manager *manager)
 {
-    manager->ending = CLOSING_HANDLES;
-    lp__manager_wake(manager);
+    lp__port *home = &manager->home;
+    manager->ports_told = true;
+    lp__ports_drain(manager);
+    home->is_draining = true;
+    if (home->calls.drain != NULL)
+        home->calls.drain(home->calls.ctx);
+    else
+        lp__port_drained(home);
 }
 
-static void drain_http(lp_manager *manager)
+static void drain_ports(lp_manager *manager)
 {
+    lp__publish_refuse_mailbox(manager);
     lp__publish_run_completions(manager);
-    if (manager->http_told)
-        return;
-    manager->http_told = true;
-    if (manager->http.drain != NULL)
-        manager->http.drain(manager->http.http);
-    else
-        lp__manager_drained(manager);
+    if (!manager->ports_told)
+        tell_ports(manager);
+    if (manager->home.is_drained && manager->ports == NULL)
+        manager->ending = CLOSING_HANDLES;
 }
 
 void lp__shutdown_step(lp_manager *manager)
@@ -214,8 +230,8 @@ void lp__shutdown_step(lp_manager *manager)
         answer_all(manager);
     if (manager->ending == STOPPING_STORE)
         stop_store(manager);
-    if (manager->ending == DRAINING_HTTP)
-        drain_http(manager);
+    if (manager->ending == DRAINING_PORTS)
+        drain_ports(manager);
     if (manager->ending == CLOSING_HANDLES)
         close_handles(manager);
 }

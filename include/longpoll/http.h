@@ -1,4 +1,7 @@
-/* Long polling over HTTP/1.1, on libh2o and libuv. Link `longpoll::http`.
+/* Long polling over HTTP/1.1, on libh2o. Link one of its two flavours, which are the same to a
+ * program: `longpoll::http` on libh2o and libuv, for programs that run a uv loop; or
+ * `longpoll::http-evloop` on libh2o-evloop, at half the cost of a request, for programs whose home
+ * loop lp_http_run may run.
  *
  * Three ways in, from the most to the least of your own:
  *   - you have a libh2o server and checks of your own: call lp_http_subscribe and lp_http_publish
@@ -6,8 +9,12 @@
  *   - you have a libh2o server: lp_http_mount_events and lp_http_mount_publish on any path of any
  * host;
  *   - you have a libuv loop: lp_server_start.
- * Everything runs on the home loop of the manager; a libh2o context that is used with it must be on
- * that loop.
+ * Everything runs on the home loop of the manager, unless there are more loops: lp_server_options'
+ * `threads`, or libh2o contexts of your own on other loops, each made, run and disposed of on its
+ * loop's thread. A request is answered on the loop that its connection lives on. A loop whose
+ * context has one of the mounted handlers must run until the context is disposed of or the manager
+ * is closed. All functions are the home thread's, but for lp_tls_new, and what a handler calls for
+ * its request.
  *
  * The host program must ignore SIGPIPE (libuv writes without MSG_NOSIGNAL): what mounts or starts
  * checks it and refuses otherwise. Switch HTTP/2 off in a config of your own:
@@ -25,6 +32,7 @@ extern "C" {
 struct st_h2o_hostconf_t;
 struct st_h2o_req_t;
 struct st_h2o_accept_ctx_t;
+struct st_h2o_socket_t;
 struct uv_stream_s;
 struct uv_handle_s;
 struct ssl_ctx_st;
@@ -36,8 +44,9 @@ typedef struct lp_http_options {
                                   that sends on without an end) */
     int64_t body_bytes_max;    /* of a publish: event_bytes_max and 8 KiB (413) */
     int64_t answer_timeout_ms; /* an answer must be written whole by then, else it is cut: 30,000 */
-    /* Answers being written, in all: 256 MiB. Past it the slowest are cut; at twice that no large
-     * one is begun that takes memory of its own, as all do under TLS (503; a stream ends). */
+    /* Answers being written, in all: 256 MiB, of which each loop that serves has its share. Past
+     * it the slowest are cut; at twice that no large one is begun that takes memory of its own, as
+     * all do under TLS (503; a stream ends). */
     int64_t inflight_bytes_max;
     bool refuse_foreign_origin; /* 403 to a publish from a page of another origin, unless that is
                                    on the list below */
@@ -79,8 +88,9 @@ LP_API int lp_http_mount_metrics(lp_manager *manager, struct st_h2o_hostconf_t *
                                  const char *path, lp_error *error);
 
 /* Serves one request from a handler of yours, whatever its path, after your own checks. The request
- * is answered now or later in every case; your handler returns 0. A manager that has been shut down
- * answers 503 until it is freed. */
+ * is answered now or later in every case; your handler returns 0. On a loop that is not the home
+ * loop, the request's context must have one of the mounted handlers too (500 without). A manager
+ * that has been shut down answers 503 until it is freed. */
 LP_API void lp_http_subscribe(lp_manager *manager, struct st_h2o_req_t *req);
 LP_API void lp_http_publish(lp_manager *manager, struct st_h2o_req_t *req);
 
@@ -111,6 +121,24 @@ LP_API int lp_tls_new(const char *chain, const char *key, struct ssl_ctx_st **ou
  * `on_close` of libh2o's socket alone in clear, and uses `on_close` under TLS. */
 LP_API int lp_tls_accept(struct st_h2o_accept_ctx_t *accept, struct uv_stream_s *stream,
                          void (*closed)(struct uv_handle_s *handle));
+/* What longpoll::http-evloop has in its place, for a socket of h2o_evloop_socket_accept: without it
+ * an answer that could not be encrypted any more counts as one that was written. LP_ENOMEM: nothing
+ * has happened to the socket. Under TLS it uses the socket's `on_close`, and calls what stood there
+ * before. */
+LP_API int lp_tls_accept_socket(struct st_h2o_accept_ctx_t *accept, struct st_h2o_socket_t *socket);
+
+/* ---- the home loop ----------------------------------------------------- */
+
+/* libh2o's loop on the home loop, for contexts of your own there (h2o_loop_t *): the home loop
+ * itself, or with longpoll::http-evloop the one that stands beside it. Valid until lp_manager_free;
+ * NULL without memory or a descriptor for it. Home thread. */
+LP_API void *lp_http_loop(lp_manager *manager);
+
+/* Runs the home loop until nothing on it is left to run, as uv_run(home, UV_RUN_DEFAULT) does, and
+ * returns what that returns. With longpoll::http-evloop libh2o's loop does the waiting then; a
+ * plain uv_run serves as well, at the cost of one more system call a turn, and has to be called
+ * once more after lp_manager_free before uv_loop_close. Home thread. */
+LP_API int lp_http_run(struct uv_loop_s *home);
 
 /* ---- a server for programs that have none ------------------------------ */
 
@@ -133,6 +161,10 @@ typedef struct lp_server_options {
     const char *metrics_path;   /* "/metrics" */
     const char *tls_chain;      /* files in PEM, both or none: serves TLS and nothing else */
     const char *tls_key;
+    int64_t threads; /* loops that serve, each with a listener of its own on the one address: the
+                        home loop, and threads of the server's own. 1, at most 64. The kernel deals
+                        connections out to them; connections_max and request_bytes_max are shared
+                        out evenly (at least one connection and room for four bodies each) */
 } lp_server_options;
 
 #define LP_SERVER_OPTIONS_INIT                                                                     \
@@ -140,8 +172,9 @@ typedef struct lp_server_options {
         sizeof(lp_server_options)                                                                  \
     }
 
-/* Listens and serves on the manager's home loop. LP_EINVAL: an option, an address, SIGPIPE is not
- * ignored; LP_EINUSE: the address; LP_EACCES; LP_ENOMEM; each with a sentence in `error`. */
+/* Listens and serves on the manager's home loop, and on threads of its own. LP_EINVAL: an option,
+ * an address, SIGPIPE is not ignored; LP_EINUSE: the address; LP_EACCES; LP_ENOMEM; each with a
+ * sentence in `error`. */
 LP_API int lp_server_start(lp_manager *manager, const lp_server_options *options, lp_server **out,
                            lp_error *error);
 

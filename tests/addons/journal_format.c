@@ -43,9 +43,19 @@ Test(journal_format, crc32c_tables_are_those_of_the_polynomial)
     }
 }
 
+Test(journal_format, crc32c_shifts_are_powers_of_x)
+{
+    uint32_t power = 0x80000000; /* 1, reflected */
+    for (size_t i = 1; i <= 64 * 64 - 33; i++) {
+        power = power >> 1 ^ (power & 1 ? 0x82f63b78 : 0);
+        if ((i + 33) % 64 == 0)
+            cr_assert_eq(lp__crc32c_shift[(i + 33) / 64 - 1], power);
+    }
+}
+
 Test(journal_format, crc32c_of_hardware_and_tables_agree_at_every_length_and_offset)
 {
-    uint8_t data[600];
+    uint8_t data[1600];
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 131 + i / 7);
     for (size_t offset = 0; offset < 9; offset++) {

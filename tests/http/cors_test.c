@@ -200,7 +200,7 @@ Test(cors, pages_of_the_list_publish_where_strangers_do_not)
 /* Whether a page at `origin` that asks "h" or "h:8443" is a stranger. */
 static bool is_foreign(const h2o_url_scheme_t *scheme, const char *host, const char *origin)
 {
-    lp__http http = {0};
+    lp__origins none = {0};
     h2o_req_t req;
     memset(&req, 0, sizeof(req));
     h2o_mem_init_pool(&req.pool);
@@ -208,7 +208,7 @@ static bool is_foreign(const h2o_url_scheme_t *scheme, const char *host, const c
     req.input.authority = h2o_iovec_init(host, strlen(host));
     h2o_add_header_by_str(&req.pool, &req.headers, H2O_STRLIT("origin"), 0, NULL, origin,
                           strlen(origin));
-    bool foreign = lp__origin_is_foreign(&http, &req);
+    bool foreign = lp__origin_is_foreign(&none, &req);
     h2o_mem_clear_pool(&req.pool);
     return foreign;
 }

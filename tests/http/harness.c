@@ -118,7 +118,7 @@ bool harness_waiters_are(uint64_t count)
 
 static bool connections_are(void)
 {
-    return lp_server_connections(h.server) == wanted;
+    return (h.server_down ? 0 : lp_server_connections(h.server)) == wanted;
 }
 
 bool harness_connections_are(size_t count)

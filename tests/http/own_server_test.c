@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "harness.h"
+#include "own_listener.h"
 
 /* The least of a libh2o server: what a host program has. */
 static struct {
@@ -14,25 +15,7 @@ static struct {
     h2o_hostconf_t *host;
     h2o_context_t context;
     h2o_accept_ctx_t accept;
-    uv_tcp_t listener;
-    size_t open;
 } own;
-
-static void on_conn_closed(uv_handle_t *handle)
-{
-    own.open--;
-    free(handle);
-}
-
-static void on_accept(uv_stream_t *listener, int status)
-{
-    uv_tcp_t *conn = malloc(sizeof(*conn));
-    cr_assert_eq(status, 0);
-    uv_tcp_init(listener->loop, conn);
-    cr_assert_eq(uv_accept(listener, (uv_stream_t *)conn), 0);
-    own.open++;
-    h2o_accept(&own.accept, h2o_uv_socket_create((uv_stream_t *)conn, on_conn_closed));
-}
 
 static void configure(void)
 {
@@ -41,31 +24,24 @@ static void configure(void)
     own.host = h2o_config_register_host(&own.config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 }
 
-static void listen_on(uv_loop_t *loop)
+static void listen_on(h2o_loop_t *loop)
 {
-    struct sockaddr_in any;
-    int len = sizeof(any);
     h2o_context_init(&own.context, loop, &own.config);
     own.accept.ctx = &own.context;
     own.accept.hosts = own.config.hosts;
-    uv_ip4_addr("127.0.0.1", 0, &any);
-    uv_tcp_init(loop, &own.listener);
-    uv_tcp_bind(&own.listener, (struct sockaddr *)&any, 0);
-    cr_assert_eq(uv_listen((uv_stream_t *)&own.listener, 10, on_accept), 0);
-    uv_tcp_getsockname(&own.listener, (struct sockaddr *)&any, &len);
-    h.port = ntohs(any.sin_port);
+    own_listen(&own.accept);
 }
 
 static bool is_empty(void)
 {
-    return own.open == 0;
+    return own_connections() == 0;
 }
 
 static void finish(void)
 {
-    uv_close((uv_handle_t *)&own.listener, NULL);
+    own_unlisten();
     cr_assert(harness_until(is_empty));
-    h2o_context_dispose(&own.context);
+    own_dispose(&own.context);
     h2o_config_dispose(&own.config);
     harness_stop();
 }
@@ -92,7 +68,7 @@ Test(http_own_server, handlers_are_mounted_on_any_path)
     cr_assert_eq(lp_http_mount_health(h.manager, own.host, "/x", &error), LP_EINVAL);
     cr_expect(strstr(error.message, "SIGPIPE"));
     signal(SIGPIPE, SIG_IGN);
-    listen_on(&h.loop);
+    listen_on(lp_http_loop(h.manager));
     status_is("GET / HTTP/1.1\r\n\r\n", 200, "serving");
     status_is("GET /a/b/poll?timeout=0 HTTP/1.1\r\n\r\n", 200, "'timeout'");
     status_is("POST /a/b HTTP/1.1\r\nContent-Length: 25\r\n\r\n{\"category\":\"c\",\"data\":1}",
@@ -139,7 +115,7 @@ Test(http_own_server, handlers_may_check_first)
     harness_start_manager(&options);
     configure();
     guard("/guarded");
-    listen_on(&h.loop);
+    listen_on(lp_http_loop(h.manager));
     status_is("GET /guarded?timeout=60&category=c HTTP/1.1\r\n\r\n", 403, "who are you");
     cr_expect_eq(harness_stats().waiters, 0);
     raw_conn parked = harness_connect();
@@ -168,44 +144,42 @@ Test(http_own_server, a_body_past_our_bound_is_413_where_the_host_takes_more)
     cr_assert_eq(lp_http_configure(h.manager, &http, &error), LP_OK);
     configure();
     cr_assert_eq(lp_http_mount_publish(h.manager, own.host, "/p", &error), LP_OK);
-    listen_on(&h.loop);
+    listen_on(lp_http_loop(h.manager));
     status_is("POST /p HTTP/1.1\r\nContent-Length: 11\r\n\r\n{\"category\"", 413, "{\"error\": ");
     finish();
 }
 
-static void turn_other(uv_loop_t *loop, raw_conn *conn, raw_answer *answer)
+static void turn_other(h2o_loop_t *loop, raw_conn *conn, raw_answer *answer)
 {
     void (*pump)(int, short, int) = raw_pump;
     raw_pump = NULL;
     for (int i = 0; i < 1000 && !raw_read(conn, false, 1, answer); i++)
-        uv_run(loop, UV_RUN_NOWAIT);
+        own_turn(loop);
     raw_pump = pump;
 }
 
 Test(http_own_server, a_context_on_another_loop_is_told_so)
 {
     lp_manager_options options = LP_MANAGER_OPTIONS_INIT;
-    uv_loop_t other;
     raw_answer answer = {0};
     harness_start_manager(&options);
-    uv_loop_init(&other);
+    h2o_loop_t *other = own_loop_new();
     configure();
     guard("/guarded");
-    listen_on(&other);
+    listen_on(other);
     raw_conn conn = harness_connect();
     raw_printf(&conn, GUARDED("GET /guarded?timeout=60&category=c HTTP/1.1\r\n") "\r\n");
-    turn_other(&other, &conn, &answer);
+    turn_other(other, &conn, &answer);
     cr_assert_eq(answer.status, 500);
     cr_expect(strstr(answer.body, "home loop"), "%s", answer.body);
     raw_free(&answer);
     raw_close(&conn);
-    uv_close((uv_handle_t *)&own.listener, NULL);
-    while (own.open)
-        uv_run(&other, UV_RUN_NOWAIT);
-    h2o_context_dispose(&own.context);
+    own_unlisten();
+    while (own_connections())
+        own_turn(other);
+    own_dispose(&own.context);
     h2o_config_dispose(&own.config);
-    uv_run(&other, UV_RUN_DEFAULT);
-    cr_expect_eq(uv_loop_close(&other), 0);
+    own_loop_free(other);
     harness_stop();
 }
 
@@ -227,7 +201,7 @@ Test(http_own_server, a_manager_may_end_long_before_the_config)
     harness_start_manager(&options);
     configure();
     cr_assert_eq(lp_http_mount_events(h.manager, own.host, "/events", &error), LP_OK);
-    listen_on(&h.loop);
+    listen_on(lp_http_loop(h.manager));
     raw_conn parked = harness_poll("c", "");
     raw_answer answer;
     cr_assert(harness_waiters_are(1));

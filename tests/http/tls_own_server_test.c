@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "own_listener.h"
 #include "tls_client.h"
 
 static struct {
@@ -12,25 +13,7 @@ static struct {
     h2o_hostconf_t *host;
     h2o_context_t context;
     h2o_accept_ctx_t accept;
-    uv_tcp_t listener;
-    size_t open;
 } own;
-
-static void on_conn_closed(uv_handle_t *handle)
-{
-    own.open--;
-    free(handle);
-}
-
-static void on_accept(uv_stream_t *listener, int status)
-{
-    uv_tcp_t *conn = malloc(sizeof(*conn));
-    cr_assert_eq(status, 0);
-    uv_tcp_init(listener->loop, conn);
-    cr_assert_eq(uv_accept(listener, (uv_stream_t *)conn), 0);
-    own.open++;
-    cr_assert_eq(lp_tls_accept(&own.accept, (uv_stream_t *)conn, on_conn_closed), LP_OK);
-}
 
 /* A handler of the host's, which answers at once. */
 static int on_hello(h2o_handler_t *handler, h2o_req_t *req)
@@ -45,8 +28,6 @@ static int on_hello(h2o_handler_t *handler, h2o_req_t *req)
 
 static void start(void)
 {
-    struct sockaddr_in any;
-    int len = sizeof(any);
     lp_error error;
     lp_manager_options options = LP_MANAGER_OPTIONS_INIT;
     tls_files_make(&tls_server);
@@ -59,29 +40,24 @@ static void start(void)
     cr_assert_eq(lp_http_mount_publish(h.manager, own.host, "/publish", &error), LP_OK);
     h2o_pathconf_t *path = h2o_config_register_path(own.host, "/hello", 0);
     h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = on_hello;
-    h2o_context_init(&own.context, &h.loop, &own.config);
+    h2o_context_init(&own.context, lp_http_loop(h.manager), &own.config);
     own.accept.ctx = &own.context;
     own.accept.hosts = own.config.hosts;
     cr_assert_eq(lp_tls_new(tls_server.chain, tls_server.key, &own.accept.ssl_ctx, &error), LP_OK,
                  "%s", error.message);
-    uv_ip4_addr("127.0.0.1", 0, &any);
-    uv_tcp_init(&h.loop, &own.listener);
-    uv_tcp_bind(&own.listener, (struct sockaddr *)&any, 0);
-    cr_assert_eq(uv_listen((uv_stream_t *)&own.listener, 10, on_accept), 0);
-    uv_tcp_getsockname(&own.listener, (struct sockaddr *)&any, &len);
-    h.port = ntohs(any.sin_port);
+    own_listen(&own.accept);
 }
 
 static bool is_empty(void)
 {
-    return own.open == 0;
+    return own_connections() == 0;
 }
 
 static void finish(void)
 {
-    cr_assert(harness_until(is_empty), "%zu left", own.open);
-    uv_close((uv_handle_t *)&own.listener, NULL);
-    h2o_context_dispose(&own.context);
+    cr_assert(harness_until(is_empty), "%zu left", own_connections());
+    own_unlisten();
+    own_dispose(&own.context);
     h2o_config_dispose(&own.config);
     SSL_CTX_free(own.accept.ssl_ctx);
     tls_stop();
@@ -141,6 +117,6 @@ Test(tls_own_server, loses_no_connection_that_is_reset_while_idle)
         }
         tls_reset(conn);
     }
-    cr_expect(harness_until(is_empty), "%zu left", own.open);
+    cr_expect(harness_until(is_empty), "%zu left", own_connections());
     finish();
 }

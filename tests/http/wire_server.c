@@ -62,6 +62,6 @@ int main(int argc, char **argv)
     fflush(stdout);
     uv_poll_init(loop, &input, 0);
     uv_poll_start(&input, UV_READABLE, on_input);
-    uv_run(loop, UV_RUN_DEFAULT);
+    lp_http_run(loop);
     return uv_loop_close(loop) == 0 ? 0 : 1;
 }

@@ -21,7 +21,7 @@
 #include <longpoll/addon.h>
 #include <longpoll/http.h>
 
-#include "figures.h"
+#include "load_figures.h"
 
 #define STOP_MS 10000
 

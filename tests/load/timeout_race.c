@@ -18,8 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "figures.h"
-#include "subscriber.h"
+#include "load_figures.h"
+#include "load_subscriber.h"
 
 #define TIMEOUT_US 1000000
 #define LAST_US    5000000 /* the last events have this long to arrive */

@@ -1,55 +1,14 @@
 /* Failed allocations: the n-th one of a whole life fails, for every n; then the n-th and some that
  * follow; then all from the n-th on. Never a crash, never an LP_OK without its callback, never an
  * event that is told as kept and is not, or the other way round. A plain program, linked with
- * --wrap for malloc, calloc, realloc and strdup, which catches the library and this file, but not
- * libuv and cJSON; so nothing here allocates. */
-#include <stdatomic.h>
-
+ * --wrap (see failing.h), which catches this file too; so nothing here allocates. */
 #include <uv.h>
 
 #include <longpoll/addon.h>
 #include <longpoll/manager.h>
 
 #include "check.h"
-
-/* ---- allocations that fail ---------------------------------------------- */
-
-static atomic_long allocations, fail_from = -1, fail_to = -1;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-char *__wrap_strdup(const char *text);
-
-static bool fails(void)
-{
-    long number = atomic_fetch_add(&allocations, 1);
-    return number >= atomic_load(&fail_from) && number < atomic_load(&fail_to);
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return fails() ? NULL : __real_realloc(memory, size);
-}
-
-char *__wrap_strdup(const char *text)
-{
-    return fails() ? NULL : __real_strdup(text);
-}
+#include "failing.h"
 
 /* ---- a store that does not allocate ------------------------------------- */
 
@@ -189,8 +148,7 @@ static void on_shut(lp_manager *manager, const lp_error *error, uint64_t unkept,
 static void on_watchdog(uv_timer_t *timer)
 {
     (void)timer;
-    fprintf(stderr, "stuck, with allocations %ld to %ld failing\n", atomic_load(&fail_from),
-            atomic_load(&fail_to));
+    fprintf(stderr, "stuck, with allocations from %ld on failing\n", failing_from());
     abort();
 }
 
@@ -325,9 +283,7 @@ static void live(bool stored, bool retrieval, long from, long count)
     uv_prepare_init(&life.loop, &life.look);
     life.look.data = &life;
     uv_prepare_start(&life.look, on_look);
-    atomic_store(&allocations, 0);
-    atomic_store(&fail_from, from);
-    atomic_store(&fail_to, count > 0 ? from + count : INT32_MAX);
+    failing_begin(from, count);
 
     int status = lp_manager_start(&life.loop, &options, &life.manager, &error);
     if (status == LP_OK) {
@@ -351,8 +307,7 @@ static void live(bool stored, bool retrieval, long from, long count)
     uv_close((uv_handle_t *)&life.look, NULL);
     uv_run(&life.loop, UV_RUN_DEFAULT); /* what a failed start left behind goes by itself */
     CHECK_IS(uv_loop_close(&life.loop), 0);
-    atomic_store(&fail_from, -1);
-    atomic_store(&fail_to, -1);
+    failing_end();
 }
 
 /* For every n up to where a life needs no more than n allocations. */
@@ -361,7 +316,7 @@ static void fail_each(bool stored, bool retrieval, long count)
     long from = 0;
     do
         live(stored, retrieval, from++, count);
-    while (atomic_load(&allocations) >= from);
+    while (failing_counted() >= from);
     CHECK(from > 20);
 }
 

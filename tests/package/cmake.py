@@ -43,7 +43,7 @@ class CMake(PackageTest):
 
     def test_an_unknown_component_is_named(self):
         said = self.bad(*self.project("find_package(longpoll REQUIRED COMPONENTS redis)"))
-        self.assertIn('component "redis": there is no such component (there are core http', said)
+        self.assertIn('component "redis": there is no such component (there are core http http-evloop', said)
 
     def test_an_optional_component_may_be_missing(self):
         said = self.good(*self.project(

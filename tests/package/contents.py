@@ -64,7 +64,9 @@ class Contents(PackageTest):
             others = {symbol for symbol in symbols(self.shared(name), "defined")
                       if not re.match("lp_[a-z]", symbol)}
             # What core shows to libraries of its own version, and nothing that none of them uses.
-            used = symbols(self.shared("http"), "undefined") if name == "core" else set()
+            used = set()
+            for user in ("http", "http-evloop"):
+                used |= symbols(self.shared(user), "undefined") if name == "core" else set()
             self.assertEqual(others - used, set(), name)
 
     def test_static_libraries_go_together(self):
@@ -79,9 +81,10 @@ class Contents(PackageTest):
                              self.path(f"lib{LIBRARIES[name]}.a"))
             for symbol in {line.split()[0] for line in said.splitlines() if len(line.split()) > 2}:
                 definers.setdefault(symbol, []).append(name)
-        # The code that stores share is the same in all of them; every other name is one library's.
+        # The code that stores share is the same in all of them, and a program links one flavour of
+        # http; every other name is one library's.
         self.assertEqual({symbol: names for symbol, names in definers.items() if len(names) > 1
-                          and symbol not in words | {"lp_linked_addon_new"}}, {})
+                          and names != ["http", "http-evloop"] and symbol not in words | {"lp_linked_addon_new"}}, {})
 
     def test_every_store_can_be_the_linked_one(self):
         exporters = {name for name in built
@@ -89,8 +92,8 @@ class Contents(PackageTest):
         self.assertEqual(exporters, set(arguments.stores.split(",")))
 
     def test_only_a_library_that_uses_one_needs_it(self):
-        users = {"libsqlite3": {"sqlite"}, "liblmdb": {"lmdb"}, "libh2o": {"http"},
-                 "libuv": {"core", "http"}}
+        users = {"libsqlite3": {"sqlite"}, "liblmdb": {"lmdb"}, "libh2o.so": {"http"},
+                 "libh2o-evloop.so": {"http-evloop"}, "libuv": {"core", "http", "http-evloop"}}
         for library, names in users.items():
             needing = {name for name in built
                        if any(entry.startswith(library) for entry in dynamic(self.shared(name), "NEEDED"))}

@@ -47,6 +47,7 @@ class Debs(PackageTest):
     def libraries(self):
         multiarch = self.good("dpkg-architecture", "-qDEB_HOST_MULTIARCH").strip()
         needs = {"core": {"libuv1", "libcjson1"}, "http": {"liblongpoll0", "libh2o0.13", "libuv1", "libssl3"},
+                 "http-evloop": {"liblongpoll0", "libh2o-evloop0.13", "libuv1", "libssl3"},
                  "journal": {"liblongpoll0"}, "sqlite": {"liblongpoll0", "libsqlite3-0"},
                  "lmdb": {"liblongpoll0", "liblmdb0"}, "conformance": {"liblongpoll0"}}
         for name, package in LIBRARY_PACKAGES.items():
@@ -71,7 +72,7 @@ class Debs(PackageTest):
 
     def programs(self):
         self.assertIn("/usr/bin/longpolld", self.packages["longpolld"]["files"])
-        self.assertLessEqual({"libh2o0.13", "libsqlite3-0", "liblmdb0", "libuv1"},
+        self.assertLessEqual({"libh2o-evloop0.13", "libsqlite3-0", "liblmdb0", "libuv1"},
                              self.depends("longpolld"))
 
     def they_work(self):

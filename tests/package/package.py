@@ -12,7 +12,8 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONSUMER = os.path.join(HERE, "consumer")
-LIBRARIES = {"core": "longpoll", "http": "longpoll-http", "journal": "longpoll-journal",
+LIBRARIES = {"core": "longpoll", "http": "longpoll-http",
+             "http-evloop": "longpoll-http-evloop", "journal": "longpoll-journal",
              "sqlite": "longpoll-sqlite", "lmdb": "longpoll-lmdb",
              "conformance": "longpoll-conformance"}
 

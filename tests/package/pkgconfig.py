@@ -5,6 +5,7 @@ import shutil
 from package import CONSUMER, LIBRARIES, PackageTest, arguments, built, dynamic, libdir, main, prefix, stores
 
 OTHERS = {"core": {"libuv", "libcjson"}, "http": {"libh2o", "libuv", "openssl"},
+          "http-evloop": {"libh2o-evloop", "libuv", "openssl"},
           "sqlite": {"sqlite3"}, "lmdb": {"lmdb"}}
 
 
@@ -50,8 +51,9 @@ class PkgConfig(PackageTest):
 
     def test_a_server(self):
         for libraries, options in ((libdir(prefix), []), (self.static_only(), ["--static"])):
-            self.build(f"{arguments.source}/examples/server.c", "longpoll-http", libraries, *options,
-                       "longpoll-journal")
+            for flavour in ("longpoll-http", "longpoll-http-evloop"):
+                self.build(f"{arguments.source}/examples/server.c", flavour, libraries, *options,
+                           "longpoll-journal")
 
     def test_each_requires_what_it_is_linked_with(self):
         libraries = libdir(prefix)

@@ -1,9 +1,13 @@
 /* What is forgotten, and how that is told. */
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <longpoll/store.h>
 
+#include "core/engine/event_prepare.h"
 #include "subject.h"
 
 static bool gap_of(subject *s, const char *category, uint64_t seq)
@@ -286,5 +290,79 @@ Test(engine_bounds, a_store_is_told_what_went_and_how_far)
     cr_assert_eq(lp_batch_removal_count(batch), 2, "told again after a commit that failed");
     cr_assert_eq(lp_batch_horizon(batch, 0).seq, second);
     lp_batch_free(batch);
+    subject_end(&s);
+}
+
+/* ---- memory ------------------------------------------------------------- */
+
+Test(engine_bounds, an_event_takes_at_most_64_bytes_more_than_its_wire_text)
+{
+    enum { MALLOC_HEADER = 8, RING_SLOT = 8 };
+    char data[64];
+    memset(data, '1', sizeof(data));
+    for (size_t len = 1; len <= sizeof(data); len++) {
+        lp_event *event;
+        lp_id id = lp_id_make(lp_seq_first(T0), len);
+        cr_assert_eq(lp_event_new(id, lp_str_of("c"), (lp_str){data, len}, &event), LP_OK);
+        size_t takes = malloc_usable_size(event) + MALLOC_HEADER + RING_SLOT;
+        cr_assert_leq(takes, lp_event_wire(event).len + 64, "%zu bytes of data", len);
+        lp_event_unref(event);
+    }
+}
+
+Test(engine_bounds, slack_is_told_once_when_most_of_a_peak_has_been_gone_for_a_second)
+{
+    enum { EVENTS = 20, BYTES = 1 << 20 };
+    subject s = subject_with_defaults();
+    s.options.event_ttl_ms = 60000;
+    subject_start(&s);
+    char *data = malloc(BYTES);
+    cr_assert_not_null(data);
+    memset(data, '1', BYTES);
+    for (int i = 0; i < EVENTS; i++) {
+        lp_event *event;
+        cr_assert_eq(lp__event_prepare(lp_str_of("c"), (lp_str){data, BYTES}, &event), LP_OK);
+        cr_assert_eq(lp__engine_stamp(s.engine, s.now, &event, 1), LP_OK);
+        lp__engine_resolve(s.engine, s.now, true);
+        lp_event_unref(event);
+    }
+    free(data);
+    flush(&s);
+    pass_ms(&s, 60000);
+    flush(&s);
+    cr_assert_eq(stats_of(&s).events, 0);
+    cr_assert_eq(lp__engine_deadline(s.engine), s.now.mono_ms + 1000, "it is looked at again");
+    cr_assert_not(lp__engine_take_slack(s.engine));
+    pass_ms(&s, 1000);
+    flush(&s);
+    cr_assert(lp__engine_take_slack(s.engine));
+    cr_assert_not(lp__engine_take_slack(s.engine), "it is told once");
+    cr_assert_eq(lp__engine_deadline(s.engine), INT64_MAX);
+    subject_end(&s);
+}
+
+Test(engine_bounds, a_category_that_is_empty_while_its_next_event_is_pending_expires_nothing)
+{
+    subject s = subject_with_defaults();
+    s.options.event_ttl_ms = 1000;
+    s.options.delete_after_first_retrieval = true;
+    subject_start(&s);
+    for (int kept = 0; kept < 2; kept++) {
+        uint64_t seq = publish(&s, "c");
+        stamp(&s, "c");
+        asked a = poll_after(&s, "c", seq - 1);
+        a.retrieves = true;
+        ask(&a);
+        cr_assert_eq(a.count, 1);
+        cr_assert_eq(stats_of(&s).events, 0);
+        pass_ms(&s, 999);
+        flush(&s);
+        lp__engine_resolve(s.engine, s.now, kept);
+        cr_assert_eq(stats_of(&s).events, kept);
+        pass_ms(&s, 1);
+        flush(&s);
+        cr_assert_eq(stats_of(&s).events, 0);
+        cr_assert_eq(stats_of(&s).expired, kept);
+    }
     subject_end(&s);
 }

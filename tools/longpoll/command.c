@@ -130,7 +130,14 @@ static int read_flag(const flag *flags, int count, char **words, int *at)
     if (value == NULL && *at + 1 == count)
         return say_usage("--%s: needs a value (write --%s %s)", found->name, found->name,
                          found->argument);
-    *found->text = value != NULL ? value : words[++*at];
+    if (value == NULL)
+        value = words[++*at];
+    if (found->list == NULL)
+        *found->text = value;
+    else if (found->list->count < FLAG_LIST_MAX)
+        found->list->items[found->list->count++] = value;
+    else
+        return say_usage("--%s: is given more than %d times", found->name, FLAG_LIST_MAX);
     return -1;
 }
 

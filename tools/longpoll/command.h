@@ -28,12 +28,20 @@ struct command {
     const command *family; /* the last one has no name; NULL for a command */
 };
 
+/* What a flag that may be given several times was given. */
+enum { FLAG_LIST_MAX = 16 };
+typedef struct flag_list {
+    const char *items[FLAG_LIST_MAX];
+    int count;
+} flag_list;
+
 /* A flag of a command; what it sets keeps its value where it is not given. The last has no name. */
 typedef struct flag {
     const char *name; /* without the dashes */
     const char *argument, *help;
     bool *on;          /* of a flag without an argument, else NULL */
-    const char **text; /* of one with */
+    const char **text; /* of one with, */
+    flag_list *list;   /* or of one that may be given several times */
 } flag;
 
 /* Runs what the words name within `family`, whose own name is `path` ("longpoll store"). */

@@ -4,11 +4,16 @@
 #include <string.h>
 
 #include "../shared/stores.h"
+#include "bench.h"
 #include "command.h"
 #include "say.h"
 #include "store.h"
 
 static const command families[] = {
+    {.name = "bench",
+     .usage = "COMMAND …",
+     .summary = "Measure servers and stores, beside references",
+     .family = bench_commands},
     {.name = "store",
      .usage = "COMMAND …",
      .summary = "Look at stores, and move events between them",

@@ -3,7 +3,7 @@
  * Its life: read the flags, start the manager on a store, listen at once (503 until the store is
  * replayed), serve, and on SIGTERM or SIGINT drain: every waiter is answered and every accepted
  * event kept. SIGHUP reads the certificate of https again. Everything here runs on one loop,
- * on the main thread. */
+ * on the main thread; with --threads, servers have threads of their own besides. */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -204,10 +204,11 @@ static void raise_descriptor_limit(void)
 
 /* The thread of the store allocates only while it replays, and the loop frees what it did. In an
  * arena of its own that would cost a system call for every few events (glibc grows such an arena
- * page by page). */
-static void share_one_arena(void)
+ * page by page). Threads that serve have an arena each. */
+static void share_arenas(const service *self)
 {
-    mallopt(M_ARENA_MAX, 1);
+    int64_t threads = self->options.server.threads;
+    mallopt(M_ARENA_MAX, threads > 1 ? (int)threads : 1);
 }
 
 static int start_signals(service *self)
@@ -283,7 +284,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* libuv writes to sockets without MSG_NOSIGNAL */
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not an end */
     raise_descriptor_limit();
-    share_one_arena();
+    share_arenas(&self);
     if ((status = uv_loop_init(&self.loop)) != 0 || (status = start_signals(&self)) != 0) {
         fprintf(stderr, "longpolld: cannot start: %s\n", uv_strerror(status));
         return EXIT_FAILED;
@@ -296,12 +297,12 @@ int main(int argc, char **argv)
             stop(&self);
         else if (lp_manager_state(self.manager) == LP_STATE_SERVING)
             announce(&self);
-        uv_run(&self.loop, UV_RUN_DEFAULT);
+        lp_http_run(&self.loop);
         lp_manager_free(self.manager);
     }
     for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&self.signals[i], NULL);
-    uv_run(&self.loop, UV_RUN_DEFAULT);
+    lp_http_run(&self.loop);
     uv_loop_close(&self.loop);
     return self.exit_code;
 }

@@ -18,7 +18,8 @@ typedef enum flag_kind {
     FLAG_TTL,          /* whole seconds, or 0 */
     FLAG_MILLISECONDS, /* written in seconds, kept in milliseconds */
     FLAG_LEVEL,
-    FLAG_ORIGIN, /* one more of a list */
+    FLAG_ORIGIN,  /* one more of a list */
+    FLAG_THREADS, /* 1 to 64 */
     FLAG_HELP,
     FLAG_VERSION
 } flag_kind;
@@ -33,6 +34,8 @@ typedef struct flag_spec {
 
 #define AT(member) offsetof(daemon_options, member)
 
+_Static_assert(THREADS_MAX == 64, "as the sentence about FLAG_THREADS says");
+
 static const flag_spec flags[] = {
     {"listen", FLAG_TEXT, AT(listen), "ADDR:PORT", "serve here (127.0.0.1:8101)"},
     {"publish-listen", FLAG_TEXT, AT(publish_listen), "ADDR:PORT",
@@ -43,6 +46,8 @@ static const flag_spec flags[] = {
      "its private key in PEM; SIGHUP reads both again"},
     {"cors-origin", FLAG_ORIGIN, 0, "ORIGIN",
      "pages of it may read and publish, * for any (none; may be given several times)"},
+    {"threads", FLAG_THREADS, AT(server.threads), "N",
+     "threads that serve connections of each listener (1)"},
     {"store", FLAG_TEXT, AT(store), "STORE", "where events are kept (memory), see below"},
 
     {"event-buffer", FLAG_COUNT, AT(manager.event_buffer_max), "N", "events kept a category (250)"},
@@ -191,6 +196,10 @@ static const char *flag_set(const flag_spec *flag, const char *value, daemon_opt
         return NULL;
     case FLAG_COUNT:
         return value_count(value, number) && *number > 0 ? NULL : "a whole number from 1 up";
+    case FLAG_THREADS:
+        return value_count(value, number) && *number >= 1 && *number <= THREADS_MAX
+                   ? NULL
+                   : "a whole number of 1 to 64";
     case FLAG_BYTES:
         return value_bytes(value, number) && *number > 0 ? NULL : "a size, such as 64KiB or 1MiB";
     case FLAG_SECONDS:

@@ -5,7 +5,7 @@
 #include <longpoll/http.h>
 #include <longpoll/manager.h>
 
-enum { CORS_ORIGINS_MAX = 64 };
+enum { CORS_ORIGINS_MAX = 64, THREADS_MAX = 64 };
 
 typedef struct daemon_options {
     const char *listen;         /* "127.0.0.1:8101" */

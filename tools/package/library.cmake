@@ -6,6 +6,7 @@ find_package(Threads REQUIRED)
 set(LONGPOLL_DEBIAN_libuv libuv1-dev)
 set(LONGPOLL_DEBIAN_libcjson libcjson-dev)
 set(LONGPOLL_DEBIAN_libh2o libh2o-dev)
+set(LONGPOLL_DEBIAN_libh2o-evloop libh2o-evloop-dev)
 set(LONGPOLL_DEBIAN_openssl libssl-dev)
 set(LONGPOLL_DEBIAN_sqlite3 libsqlite3-dev)
 set(LONGPOLL_DEBIAN_lmdb liblmdb-dev)
@@ -26,7 +27,8 @@ function(longpoll_find_module library spec)
     pkg_check_modules(longpoll_${module} QUIET IMPORTED_TARGET GLOBAL ${spec})
     if(NOT longpoll_${module}_FOUND)
         set(remedy "install ${LONGPOLL_DEBIAN_${module}}")
-        string(TOUPPER ${library} option)
+        string(REGEX REPLACE "-.*" "" option ${library})
+        string(TOUPPER ${option} option)
         if(DEFINED LONGPOLL_${option})
             string(APPEND remedy ", or configure with -DLONGPOLL_${option}=OFF")
         endif()
@@ -41,11 +43,12 @@ endfunction()
 #                    [PUBLIC name...]      libraries of ours that its users need too
 #                    [MODULES module...]   libraries of others, as pkg-config calls them, some with
 #                                          a version (sqlite3>=3.37): its own affair
-#                    [PRIVATE target...])  the same for what pkg-config does not know
+#                    [PRIVATE target...]   the same for what pkg-config does not know
+#                    [DEFINES name=value...])  macros that its users need too
 #
 # A parent project builds only those that it links, unless it installs them.
 function(longpoll_library name output)
-    cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;MODULES;PRIVATE" ${ARGN})
+    cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;MODULES;PRIVATE;DEFINES" ${ARGN})
     if(arg_PRIVATE MATCHES "PkgConfig::")
         message(FATAL_ERROR "longpoll: longpoll::${name}: name in MODULES what pkg-config knows, so that the "
                             "installed package finds it too")
@@ -58,6 +61,7 @@ function(longpoll_library name output)
     add_library(longpoll_${name}_objects OBJECT ${arg_SOURCES})
     set(targets longpoll_${name}_objects)
     target_include_directories(longpoll_${name}_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
+    target_compile_definitions(longpoll_${name}_objects PRIVATE ${arg_DEFINES})
     target_link_libraries(longpoll_${name}_objects PRIVATE ${arg_PRIVATE})
     foreach(kind SHARED STATIC)
         string(TOLOWER ${kind} suffix)
@@ -65,6 +69,7 @@ function(longpoll_library name output)
         list(APPEND targets ${target})
         add_library(${target} ${kind} $<TARGET_OBJECTS:longpoll_${name}_objects>)
         target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
+        target_compile_definitions(${target} INTERFACE ${arg_DEFINES})
         foreach(dependency ${arg_PUBLIC})
             target_link_libraries(${target} PUBLIC longpoll_${dependency}_${suffix})
         endforeach()
@@ -84,7 +89,7 @@ function(longpoll_library name output)
 
     # install.cmake and debian.cmake go by these.
     set_property(GLOBAL APPEND PROPERTY LONGPOLL_LIBRARIES ${name})
-    foreach(what PUBLIC MODULES)
+    foreach(what PUBLIC MODULES DEFINES)
         set_property(GLOBAL PROPERTY LONGPOLL_${name}_${what} ${arg_${what}})
     endforeach()
     set_property(GLOBAL PROPERTY LONGPOLL_${name}_OUTPUT ${output})
@@ -92,8 +97,9 @@ endfunction()
 
 # Short names for the programs of this project.
 macro(longpoll_short_names)
-    foreach(short UV CJSON H2O OPENSSL)
+    foreach(short UV CJSON H2O H2O_EVLOOP OPENSSL)
         string(TOLOWER ${short} module)
+        string(REPLACE "_" "-" module ${module})
         if(NOT TARGET PkgConfig::${short})
             foreach(target longpoll_lib${module} longpoll_${module})
                 if(TARGET PkgConfig::${target})
