@@ -20,7 +20,7 @@
 /* After so many keys that came, old ones are looked for in the transaction of a batch. */
 #define LP__SQLITE_KEYS 512
 /* From this many pages in the write-ahead log on it is checkpointed after a commit. */
-#define LP__SQLITE_WAL_PAGES 2000
+#define LP__SQLITE_WAL_PAGES 1500
 /* How long a lock of another program is waited for. */
 #define LP__SQLITE_BUSY_MS 3000
 

@@ -68,7 +68,7 @@ int lp__wal_sync(lp__sqlite *self)
 /* Another program that reads keeps the log from being begun anew, and it grows. */
 static void look_at_readers(lp__sqlite *self, int pages, int done)
 {
-    enum { MANY = 2 * LP__SQLITE_WAL_PAGES };
+    enum { MANY = 3 * LP__SQLITE_WAL_PAGES };
     if (done >= pages) {
         self->wal_told = 0;
         return;

@@ -10,8 +10,8 @@ import wire
 KEYS_MAX = 500
 KEY_PAD = "k" * 230
 LIVING_BYTES = KEYS_MAX * (len(KEY_PAD) + 150)
-CONSTANT = 12 << 20  # segments, a write-ahead log, space held back
-COUNT = 60000       # their names alone are more than the bound
+CONSTANT = 7 << 20  # segments, a write-ahead log, space held back
+COUNT = 40000       # their names alone are more than the bound
 AT_ONCE = 50
 FLAGS = ("--event-buffer", "10", "--max-idempotency-keys", str(KEYS_MAX),
          "--idempotency-window", "86400")
