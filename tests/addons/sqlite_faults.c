@@ -297,12 +297,12 @@ Test(sqlite_faults, a_log_that_cannot_be_synced_is_carried_over_or_told)
     for (int always = 0; always < 2; always++) {
         lp__sqlite_world world = faulty_world();
         lp_sqlite_options options = sk_options(LP_SYNC_INTERVAL);
-        options.sync_interval_ms = 1;
+        options.sync_interval_ms = 200; /* both appends are done before it is over */
         sk_place place = sk_place_new();
         lp_store *store = sk_open_world(&place, &options, &world, &content, NULL);
         sk_append(store, 0, 5, NULL);
         sk_append(store, 5, 5, NULL);
-        usleep(2000);
+        usleep(210 * 1000);
         faults.hits_writes = false;
         faults.hits_syncs = true;
         faults.left = 0;
