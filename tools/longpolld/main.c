@@ -211,6 +211,16 @@ static void share_arenas(const service *self)
     mallopt(M_ARENA_MAX, threads > 1 ? (int)threads : 1);
 }
 
+/* A large answer takes memory for itself that is free again a moment later. glibc would give that
+ * back to the kernel each time, and get it again page by page, which takes longer than to fill it.
+ */
+static void keep_room_for_answers(void)
+{
+    enum { LARGEST_ANSWER = 4 << 20 };
+    mallopt(M_MMAP_THRESHOLD, 2 * LARGEST_ANSWER);
+    mallopt(M_TRIM_THRESHOLD, LARGEST_ANSWER);
+}
+
 static int start_signals(service *self)
 {
     static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
@@ -285,6 +295,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not an end */
     raise_descriptor_limit();
     share_arenas(&self);
+    keep_room_for_answers();
     if ((status = uv_loop_init(&self.loop)) != 0 || (status = start_signals(&self)) != 0) {
         fprintf(stderr, "longpolld: cannot start: %s\n", uv_strerror(status));
         return EXIT_FAILED;
